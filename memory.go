@@ -1,0 +1,19 @@
+package ct2fluent
+
+// A Memory is what the ledger remembers of a resource between batches.
+type Memory struct {
+	// Floor is the highest version ever read, written or worked. A read below
+	// it is stale, also when the rest of the memory is in doubt.
+	Floor int64 `json:"floor,omitempty"`
+	// Version is the version whose work is done for certain; 0 for none.
+	Version int64 `json:"version,omitempty"`
+	// Username is the key of the Fluent customer, in the ledger before the
+	// customer is created.
+	Username string `json:"username,omitempty"`
+	// Hash is of what was written last; empty when that is in doubt.
+	Hash string `json:"hash,omitempty"`
+	// Mapping is the fingerprint of the mapping under which Hash was made.
+	Mapping string `json:"mapping,omitempty"`
+	// Attributes names the attributes that hold a value in Fluent.
+	Attributes []string `json:"attributes,omitempty"`
+}

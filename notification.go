@@ -1,0 +1,45 @@
+package ct2fluent
+
+import "time"
+
+// A Ref names a resource of a commercetools project. The zero Ref stands for
+// notifications of which no resource could be read.
+type Ref struct {
+	Project string // projectKey
+	TypeID  string // resource.typeId: "customer"
+	ID      string // resource.id
+}
+
+func (r Ref) String() string {
+	return r.Project + "/" + r.TypeID + "/" + r.ID
+}
+
+// A Notification says that a resource changed. It is a hint: what the resource
+// looks like now is read from commercetools (promise 5).
+type Notification struct {
+	// ID is the same however often one change is delivered: the message's id,
+	// or what a change is told from others by (resource, version, kind).
+	ID       string
+	Ref      Ref
+	Name     string // the message type, or the notificationType of a change
+	Kind     string // notificationType: Message, ResourceCreated, …
+	Version  int64  // of the resource after the change; 0 where it is not told
+	Bulk     bool   // put by bulk, reconcile or catch-up: yields to live traffic
+	Body     []byte // the notification, unwrapped
+	Received time.Time
+
+	// Fault is the reason for which no handler can work this body
+	// ("unreadable", "no-resource", "unknown-project"); empty otherwise. Such
+	// a notification travels like any other and ends as a dead letter.
+	Fault string
+	// Test marks the notification commercetools sends when a subscription is
+	// made. It is counted and acknowledged.
+	Test bool
+
+	Force bool // read and write even if the ledger knows this version
+
+	// The queue sets these when it hands a notification out.
+	Seq      uint64 // its place in the queue
+	Attempts int    // faults of its own so far
+	Again    bool   // handed out before and not settled: an earlier hand-out may have written
+}
