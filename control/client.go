@@ -1,0 +1,139 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+)
+
+// Errors of a Client that tell what to do.
+var (
+	// ErrNotRunning: no process answers there.
+	ErrNotRunning = errors.New("no running process")
+	// ErrRefused: the token is not that of the process.
+	ErrRefused = errors.New("credentials refused")
+)
+
+// An Error is an answer of the process other than a success.
+type Error struct {
+	Status int    // HTTP
+	Text   string // what the process said
+}
+
+func (e *Error) Error() string { return e.Text }
+
+// Is tells errors apart as the functions of Options do.
+func (e *Error) Is(target error) bool {
+	switch e.Status {
+	case http.StatusNotFound:
+		return target == ErrNotFound
+	case http.StatusBadRequest:
+		return target == ErrInvalid
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return target == ErrRefused
+	}
+	return false
+}
+
+// A Client asks a running process. It is safe for concurrent use.
+type Client struct {
+	base  string
+	token string
+	http  *http.Client
+}
+
+// Dial makes a Client of a process: where is the path of its control file, or
+// host:port or a URL. The token may be empty where a file has it; given, it
+// comes first. Nothing is sent yet. ErrNotRunning: there is no such file.
+func Dial(where, token string) (*Client, error) {
+	base := where
+	if !isAddress(where) {
+		f, err := ReadFile(where)
+		if err != nil {
+			return nil, err
+		}
+		base = f.Address
+		if token == "" {
+			token = f.Token
+		}
+	}
+	if !strings.Contains(base, "://") {
+		base = "http://" + base
+	}
+	// No proxy: the token is for this process only.
+	return &Client{strings.TrimSuffix(base, "/"), token, &http.Client{Transport: &http.Transport{}}}, nil
+}
+
+func isAddress(where string) bool {
+	if strings.Contains(where, "://") {
+		return true
+	}
+	_, _, err := net.SplitHostPort(where)
+	return err == nil && filepath.Base(where) == where
+}
+
+// Do sends a request and decodes the JSON of a successful answer into out,
+// unless that is nil. A body may be nil, an io.Reader sent as it is, or a
+// value sent as JSON. Errors: ErrNotRunning, ErrRefused, or an *Error.
+func (c *Client) Do(ctx context.Context, method, path string, body, out any) error {
+	r, err := reader(body)
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, r)
+	if err != nil {
+		return err
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	res, err := c.http.Do(req)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		return fmt.Errorf("%w answers at %s: %w", ErrNotRunning, c.base, err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode/100 != 2 {
+		return c.failed(res)
+	}
+	if out == nil {
+		return nil
+	}
+	if err := json.NewDecoder(res.Body).Decode(out); err != nil {
+		return fmt.Errorf("%s %s: answer: %w", method, path, err)
+	}
+	return nil
+}
+
+func (c *Client) failed(res *http.Response) error {
+	var f failure
+	err := json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&f)
+	if err != nil || f.Error == "" {
+		f.Error = "HTTP " + res.Status
+	}
+	e := &Error{res.StatusCode, f.Error}
+	if errors.Is(e, ErrRefused) {
+		return fmt.Errorf("%w by %s: %w", ErrRefused, c.base, e)
+	}
+	return e
+}
+
+func reader(body any) (io.Reader, error) {
+	switch b := body.(type) {
+	case nil:
+		return nil, nil
+	case io.Reader:
+		return b, nil
+	}
+	b, err := json.Marshal(body)
+	return bytes.NewReader(b), err
+}

@@ -1,0 +1,227 @@
+// Package control is the HTTP side of a running process: health, metrics and
+// the admin API that the command line's verbs use.
+//
+// A [Server] is built from the functions in its [Options]; it knows no other
+// station. All its routes stand in one table ([Server.Routes]). Health is for
+// anyone. Metrics and listings are for anyone on loopback, and need the token
+// off loopback. The admin API always needs the token: one made at the start
+// stands, with the address in use, in a file that only the owner can read,
+// where [Dial] finds it. Host and Origin are checked on every request, so that
+// no web page can reach a process on loopback through a browser.
+//
+// Promise 7: metrics, errors and logs hold identifiers, codes and reasons; what
+// may be personal (a dead letter's body, a mapped customer) is given only to
+// who has the token and asks for it.
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/ct2fluent/ct2fluent"
+)
+
+// Options of a Server. A route whose function is nil does not exist.
+type Options struct {
+	Address  string       // host:port to listen on; default 127.0.0.1:8080, port 0 takes a free one
+	Listener net.Listener // listened on instead of Address; the Server closes it
+	Token    string       // accepted besides the one made at the start; must be set off loopback
+	Hosts    []string     // further names under which requests may come, such as a proxy's; without port
+	File     string       // written with address and token while the Server runs; empty: none
+	Profile  bool         // serve /debug/pprof to who has the token; default false
+	MaxBody  int64        // bytes of a request's body, or of one value of a put; default 1 MiB
+	Log      *slog.Logger // nil discards
+
+	// Ready returns nil when notifications can be accepted and kept, else the
+	// reason. Nil: always.
+	Ready func(ctx context.Context) error
+	// Held lists what is held now; it is told beside health. Nil: nothing.
+	Held func() []Held
+	// Metrics are served, with the figures of Status beside them.
+	Metrics *Metrics
+
+	// Routes and Handlers list what is active and inactive. What they return,
+	// and what Resource, Explain and Map return, is answered as JSON.
+	Routes, Handlers func() any
+
+	Status func(ctx context.Context) (Status, error)
+	// Put puts one body and says how many notifications it was: an array of
+	// several is several, all or none. ct2fluent.ErrFull: not now.
+	Put func(ctx context.Context, body []byte) (int, error)
+	// Resource is the timeline of a resource. Project is empty when the one
+	// who asks named none. ErrNotFound: nothing is known of it.
+	Resource func(ctx context.Context, project, typeID, id string) (any, error)
+	// Explain says which handler would work the notification in body.
+	Explain func(ctx context.Context, body []byte) (any, error)
+	// Map previews what Fluent would get.
+	Map func(ctx context.Context, r MapRequest) (any, error)
+	// Dead lists and works dead letters. Nil: no such routes.
+	Dead Dead
+}
+
+// Errors that functions of Options return to choose the answer, and that a
+// [Client] returns for it.
+var (
+	ErrNotFound = errors.New("not found")       // 404
+	ErrInvalid  = errors.New("invalid request") // 400
+)
+
+// ErrAddress is returned when the address cannot be listened on.
+var ErrAddress = errors.New("cannot listen")
+
+// A Status is the ledger's totals, as CONTRACT says. Received is exactly the
+// sum of the settled and the waiting (promise 2).
+type Status struct {
+	Received             uint64            `json:"received"`
+	Waiting              uint64            `json:"waiting"`
+	Written              uint64            `json:"written"`
+	Unchanged            uint64            `json:"unchanged"`
+	Merged               uint64            `json:"merged"`
+	Skipped              uint64            `json:"skipped"`
+	Dead                 uint64            `json:"dead"`        // ever
+	DeadLetters          uint64            `json:"deadLetters"` // lying now
+	SkippedBy            map[string]uint64 `json:"skippedBy"`   // by reason
+	DeadBy               map[string]uint64 `json:"deadBy"`      // by reason
+	OldestWaitingSeconds int64             `json:"oldestWaitingSeconds"`
+	Held                 []Held            `json:"held"`
+}
+
+// Held says that the work of an account is held.
+type Held struct {
+	Account string    `json:"account"` // Fluent's
+	Project string    `json:"project"` // commercetools project key
+	Since   time.Time `json:"since"`
+	Why     string    `json:"why"`
+}
+
+// A MapRequest asks what Fluent would get: for the customer ID, or for the
+// customer in Document.
+type MapRequest struct {
+	Project  string // empty: the one who asks named none
+	ID       string
+	Document []byte
+	Diff     bool // and how it differs from what Fluent has
+}
+
+// Dead is where dead letters lie. All methods may be called at once.
+type Dead interface {
+	// List gives at most limit letters after the sequence given, oldest
+	// first, without bodies; reason "" is any.
+	List(ctx context.Context, reason string, after uint64, limit int) ([]DeadLetter, error)
+	// Show gives one with its body, or ErrNotFound.
+	Show(ctx context.Context, seq uint64) (DeadLetter, error)
+	// Count says how many a selection has.
+	Count(ctx context.Context, s Selection) (int, error)
+	// Replay puts them into the queue again and says how many; Drop removes
+	// them. After an error the number is what was done until then.
+	Replay(ctx context.Context, s Selection) (int, error)
+	Drop(ctx context.Context, s Selection) (int, error)
+}
+
+// A DeadLetter is a notification that never will be worked as it is.
+type DeadLetter struct {
+	Seq      uint64    `json:"seq"`
+	Project  string    `json:"project"`
+	TypeID   string    `json:"typeId"`
+	ID       string    `json:"id"` // of the resource
+	Version  int64     `json:"version"`
+	Name     string    `json:"name"` // message type or notificationType
+	Reason   string    `json:"reason"`
+	Why      string    `json:"why"` // codes and field names, no values
+	Attempts int       `json:"attempts"`
+	At       time.Time `json:"at"`             // when it died
+	Body     []byte    `json:"body,omitempty"` // of Show only
+}
+
+// A Selection of dead letters: exactly one of its fields is set.
+type Selection struct {
+	Seqs   []uint64 `json:"seqs,omitempty"`
+	Reason string   `json:"reason,omitempty"`
+	All    bool     `json:"all,omitempty"`
+}
+
+// A Server serves the routes. Make it with New.
+type Server struct {
+	o       Options
+	log     *slog.Logger
+	token   string // made for this run
+	guard   *guard
+	table   []Route
+	handler http.Handler
+}
+
+// New builds a Server. It fails where the options would open the admin API to
+// a network without a token of the user's choice (promise 6).
+func New(o Options) (*Server, error) {
+	if o.Listener != nil {
+		o.Address = o.Listener.Addr().String()
+	}
+	if o.Address == "" {
+		o.Address = "127.0.0.1:8080"
+	}
+	if o.MaxBody == 0 {
+		o.MaxBody = 1 << 20
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Ready == nil {
+		o.Ready = func(context.Context) error { return nil }
+	}
+	if o.Held == nil {
+		o.Held = func() []Held { return nil }
+	}
+	host, _, err := net.SplitHostPort(o.Address)
+	if err != nil {
+		return nil, fmt.Errorf("control address %q: %w; write it as host:port", o.Address, err)
+	}
+	if o.Token == "" && !isLoopback(host) {
+		return nil, fmt.Errorf("control address %q is not on loopback: set a control token, or listen on 127.0.0.1", o.Address)
+	}
+	if strings.ContainsFunc(o.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return nil, errors.New("control token: holds a space, a line end or a character outside ASCII, which no header can carry")
+	}
+	s := &Server{o: o, log: o.Log, token: newToken()}
+	s.guard = newGuard(host, o.Hosts, s.token, o.Token)
+	if o.Metrics != nil && o.Status != nil {
+		o.Metrics.watch(o.Status)
+	}
+	s.table = s.routes()
+	s.handler = s.guard.wrap(s.mux())
+	return s, nil
+}
+
+// Handler serves the routes as Run does, for tests and embedding.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+// Token is the token made for this run.
+func (s *Server) Token() string { return s.token }
+
+// invalid is an ErrInvalid with its reason.
+func invalid(format string, args ...any) error {
+	return fmt.Errorf("%w: %w", ErrInvalid, fmt.Errorf(format, args...))
+}
+
+// retryAfter is what a sender is asked to wait when there is no room.
+const retryAfter = "5"
+
+func statusOf(err error) int {
+	var large *http.MaxBytesError
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return http.StatusNotFound
+	case errors.As(err, &large):
+		return http.StatusRequestEntityTooLarge
+	case errors.Is(err, ErrInvalid):
+		return http.StatusBadRequest
+	case errors.Is(err, ct2fluent.ErrFull), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusInternalServerError
+}

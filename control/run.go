@@ -1,0 +1,97 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// How long a client may take, and how long the stop may.
+const (
+	headerTimeout = 10 * time.Second
+	readTimeout   = 30 * time.Second
+	writeTimeout  = time.Minute // above the 30 s of a profile
+	idleTimeout   = 2 * time.Minute
+	stopTimeout   = 3 * time.Second
+	maxHeader     = 16 << 10
+)
+
+// Listen takes the address, if that has not been done, and returns the one in
+// use. An error is an ErrAddress. Run calls it; calling it before finds a
+// taken address early. Not for concurrent use.
+func (s *Server) Listen() (net.Addr, error) {
+	if s.o.Listener == nil {
+		l, err := net.Listen("tcp", s.o.Address)
+		if err != nil {
+			return nil, fmt.Errorf("control address %q: %w: %w", s.o.Address, ErrAddress, err)
+		}
+		s.o.Listener = l
+	}
+	return s.o.Listener.Addr(), nil
+}
+
+// Run serves until ctx is done, then lets the requests at hand finish for a
+// few seconds, and returns nil. To be called once.
+func (s *Server) Run(ctx context.Context) error {
+	addr, err := s.Listen()
+	if err != nil {
+		return err
+	}
+	defer s.o.Listener.Close()
+	if s.o.File != "" {
+		if err := WriteFile(s.o.File, File{Address: reachable(addr), Token: s.token}); err != nil {
+			return err
+		}
+		defer removeFile(s.o.File, s.token)
+	}
+	requests, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	server := &http.Server{
+		Handler:           s.handler,
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          s.errorLog(),
+		BaseContext:       func(net.Listener) context.Context { return requests },
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(s.o.Listener) }()
+	s.log.Info("control listens", "address", addr.String())
+	select {
+	case err = <-served:
+		err = fmt.Errorf("control: serve: %w", err)
+	case <-ctx.Done():
+		err = nil
+	}
+	stop(server, cancel)
+	if err == nil {
+		<-served
+	}
+	return err
+}
+
+// stop lets requests finish, then cancels them, then cuts them off.
+func stop(server *http.Server, cancel context.CancelFunc) {
+	for _, last := range []func(){cancel, func() { _ = server.Close() }} {
+		limit, done := context.WithTimeout(context.Background(), stopTimeout)
+		err := server.Shutdown(limit)
+		done()
+		if !errors.Is(err, context.DeadlineExceeded) {
+			return
+		}
+		last()
+	}
+}
+
+// errorLog takes what net/http and promhttp have to say: mostly of clients
+// that went away.
+func (s *Server) errorLog() *log.Logger {
+	return slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)
+}
