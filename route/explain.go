@@ -3,6 +3,7 @@ package route
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/ct2fluent/ct2fluent"
@@ -77,7 +78,11 @@ func (p place) why(n *ct2fluent.Notification, m *Mapping, entry string) string {
 // String is the explanation for people, over several lines.
 func (e Explanation) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s %s\n", orNone(e.TypeID), orNone(e.Kind), e.Name)
+	b.WriteString(word(e.TypeID) + " " + word(e.Kind))
+	if e.Name != "" {
+		b.WriteString(" " + word(e.Name))
+	}
+	b.WriteByte('\n')
 	for _, t := range e.Tried {
 		mark := "no "
 		if t.Matched {
@@ -93,9 +98,13 @@ func (e Explanation) String() string {
 	return b.String()
 }
 
-func orNone(s string) string {
+// word is a word from outside for a terminal.
+func word(s string) string {
 	if s == "" {
 		return "-"
+	}
+	if q := strconv.Quote(s); len(q) > len(s)+2 {
+		return q
 	}
 	return s
 }
