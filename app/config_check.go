@@ -1,0 +1,111 @@
+package app
+
+import (
+	"fmt"
+	"regexp"
+	"time"
+)
+
+// The route and handler of a file that names none.
+const (
+	defaultRoute   = "commercetools.connect.customer.upsert"
+	defaultHandler = "FluentCustomerUpsert"
+)
+
+// unclearMargin is what a server may still take after the client has given up.
+const unclearMargin = 5 * time.Second
+
+var projectKeyText = regexp.MustCompile(`^[A-Za-z0-9_-]{2,36}$`)
+
+// check holds the values against each other, and fills in the defaults that
+// depend on others. Values that were refused already are empty.
+func (d *decoder) check(c *Config, o LoadOptions) {
+	d.checkRoutes(c)
+	for i := range c.Listeners {
+		d.options(&c.Listeners[i], c.MessageListenerMode, o.Listeners)
+	}
+	if _, given := d.at["fluent-connect.listeners"]; len(c.Listeners) == 0 && (given || !o.WithoutListeners) {
+		d.fail(c.At("fluent-connect.listeners"), "fluent-connect.listeners", "none is given; add the source of the notifications")
+	}
+	d.checkAccounts(c)
+	d.checkMapping(c)
+	d.checkUnclearWait(c)
+	if c.Queue.Replicas > 1 && c.Queue.URL == "" {
+		d.fail(c.At("queue.replicas"), "queue.replicas", "more than 1 without a cluster; add queue.url or take it out")
+	}
+	if a := c.Control.Address; a != "" && !a.Loopback() && c.Control.Token.IsZero() {
+		d.fail(c.At("control.address"), "control.address", "others than this machine can reach it; add control.token or listen on 127.0.0.1")
+	}
+}
+
+// checkRoutes fills in the defaults. Whether routes lead somewhere is known to
+// package route, and to the handlers of this binary.
+func (d *decoder) checkRoutes(c *Config) {
+	const mapping, routes = "fluent-connect.route-mapping", "fluent-connect.routes"
+	if _, given := d.at[mapping]; !given {
+		c.RouteMapping = []RouteMappingConfig{{
+			At:    c.At(mapping),
+			Route: defaultRoute,
+			Props: RoutePropsConfig{Name: "customer", InclusionFilter: []string{"ResourceUpdated", "ResourceCreated"}},
+		}}
+	} else if len(c.RouteMapping) == 0 {
+		d.fail(c.At(mapping), mapping, "is empty; add an entry, or take it out for the default")
+	}
+	if _, given := d.at[routes]; !given {
+		c.Routes = []RouteConfig{{At: c.At(routes), Route: defaultRoute, HandlerName: defaultHandler}}
+	} else if len(c.Routes) == 0 {
+		d.fail(c.At(routes), routes, "is empty; add an entry, or take it out for the default")
+	}
+}
+
+func (d *decoder) checkAccounts(c *Config) {
+	if _, given := d.at["accounts"]; given && len(c.Accounts) == 0 {
+		d.fail(c.At("accounts"), "accounts", "none is given; add one with commercetools and fluent")
+	}
+	first := map[string]Pos{}
+	for i, a := range c.Accounts {
+		path := fmt.Sprintf("accounts[%d].commercetools.project-key", i)
+		key := a.Commercetools.ProjectKey
+		if key == "" {
+			continue
+		}
+		if !projectKeyText.MatchString(key) {
+			d.fail(c.At(path), path, "not a key of a project; it has 2 to 36 letters, digits, - and _")
+		}
+		if at, twice := first[key]; twice {
+			d.fail(c.At(path), path, "%q has an account already, on line %d; a project goes to one", key, at.Line)
+		}
+		first[key] = c.At(path)
+	}
+}
+
+func (d *decoder) checkMapping(c *Config) {
+	first := map[string]Pos{c.Mapping.IDAttribute: c.At("mapping.id-attribute")}
+	for i, a := range c.Mapping.Attributes {
+		path := fmt.Sprintf("mapping.attributes[%d].name", i)
+		if at, twice := first[a.Name]; twice && a.Name != "" {
+			what := "stands twice, first on line " + fmt.Sprint(at.Line) + "; keep one"
+			if a.Name == c.Mapping.IDAttribute {
+				what = "is the attribute of the commercetools id; take it out, or name another in mapping.id-attribute"
+			}
+			d.fail(c.At(path), path, "%q %s", a.Name, what)
+			continue
+		}
+		first[a.Name] = c.At(path)
+	}
+}
+
+// checkUnclearWait keeps rule 3 of convergence: a write may land until its
+// request's deadline and a margin for the server have passed.
+func (d *decoder) checkUnclearWait(c *Config) {
+	var longest time.Duration
+	for _, a := range c.Accounts {
+		longest = max(longest, a.Fluent.Timeout)
+	}
+	const path = "fluent.unclear-wait"
+	if _, given := d.at[path]; !given || c.Fluent.UnclearWait == 0 {
+		c.Fluent.UnclearWait = longest + unclearMargin
+	} else if c.Fluent.UnclearWait <= longest {
+		d.fail(c.At(path), path, "not longer than the longest timeout of the accounts (%v); an earlier write could land later: raise it", longest)
+	}
+}

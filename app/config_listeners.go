@@ -1,0 +1,106 @@
+package app
+
+import (
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// Listeners are in the order of the file.
+type Listeners []ListenerConfig
+
+// A ListenerConfig is one source of notifications.
+type ListenerConfig struct {
+	At Pos
+
+	// ID is the name under which it stands in the file.
+	ID string
+
+	// Type is one that LoadOptions.Listeners has.
+	Type string
+
+	// Options is what the function of that type made, filled from the file.
+	Options any
+
+	entries []entry // without type
+}
+
+// listeners decodes what is the same for all types; which options a listener
+// has is known only when message-listener-mode is.
+func (d *decoder) listeners(n *yaml.Node, at Pos, path string, out *Listeners) {
+	if n.Kind != yaml.MappingNode {
+		d.fail(at, path, "is %s; write a mapping of names to their options", kindOf(n))
+		return
+	}
+	for _, e := range d.entries(n, path, exact) {
+		l := ListenerConfig{ID: e.key.Value, At: d.pos(e.key)}
+		here := join(path, l.ID)
+		d.at[here] = l.At
+		options := resolve(e.value)
+		if options.Kind != yaml.MappingNode && !isNull(options) {
+			d.fail(l.At, here, "is %s; write its options below it, indented", kindOf(options))
+			continue
+		}
+		for _, o := range d.entries(options, here, fold) {
+			if fold(o.key.Value) != "type" {
+				l.entries = append(l.entries, o)
+				continue
+			}
+			d.value(o.value, d.pos(o.key), join(here, "type"), reflect.ValueOf(&l.Type).Elem(), "")
+		}
+		*out = append(*out, l)
+	}
+}
+
+// options decodes what is particular to a listener's type.
+func (d *decoder) options(l *ListenerConfig, mode string, known map[string]func() any) {
+	path := join("fluent-connect.listeners", l.ID)
+	at := l.At
+	if p, ok := d.at[join(path, "type")]; ok {
+		at = p
+	}
+	if l.Type == "" {
+		l.Type = mode
+	}
+	types := slices.Sorted(maps.Keys(known))
+	if l.Type == "" {
+		d.fail(at, path, `no type; add "type: %s" or message-listener-mode`, strings.Join(types, `" or "type: `))
+		return
+	}
+	i := slices.IndexFunc(types, func(t string) bool { return fold(t) == fold(l.Type) })
+	if i < 0 {
+		d.fail(at, path, `this binary cannot listen to %q; it can to "%s"`, l.Type, strings.Join(types, `" and "`))
+		return
+	}
+	l.Type = types[i]
+	l.Options = known[l.Type]()
+	v := reflect.ValueOf(l.Options)
+	if v.Kind() != reflect.Pointer || v.Elem().Kind() != reflect.Struct {
+		d.fail(at, path, "the options of type %s in this binary are no pointer to a struct, but %T", l.Type, l.Options)
+		return
+	}
+	d.keys(l.entries, l.At, path, v.Elem())
+}
+
+// MarshalYAML writes the listeners as the file has them.
+func (ls Listeners) MarshalYAML() (any, error) {
+	all := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
+	for _, l := range ls {
+		one := &yaml.Node{}
+		if err := one.Encode(l.Options); err != nil {
+			return nil, err
+		}
+		one.Content = slices.Concat([]*yaml.Node{text("type"), text(l.Type)}, one.Content)
+		all.Content = append(all.Content, text(l.ID), one)
+	}
+	return all, nil
+}
+
+func text(s string) *yaml.Node {
+	n := &yaml.Node{}
+	n.SetString(s)
+	return n
+}
