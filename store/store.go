@@ -1,0 +1,297 @@
+// Package store opens the JetStream in which queue and ledger live: a server
+// in this process with a directory of its own and no port, or a cluster.
+//
+// What Append has acknowledged outlives a loss of power (promise 1): the
+// embedded server syncs every write before it answers. A cluster has to be
+// set up so (sync_interval: always), which a client cannot see.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
+)
+
+// MaxBatch is the largest number of messages one Append takes.
+const MaxBatch = 1000
+
+// MaxPayload is the largest message of the embedded server, in bytes.
+const MaxPayload = 8 << 20
+
+var (
+	// ErrLocked says that another process works in the directory.
+	ErrLocked = errors.New("directory is in use by another process")
+	// ErrOvertaken says that a subject has moved past the sequence that a
+	// message of Append expected it at. Nothing was stored.
+	ErrOvertaken = errors.New("overtaken by another writer")
+	// ErrNoRoom says that less than Options.Reserve is free on the disk.
+	ErrNoRoom = errors.New("disk is nearly full")
+	// ErrUnreachable says that the cluster does not answer.
+	ErrUnreachable = errors.New("cluster cannot be reached")
+)
+
+// Options say where the store lies.
+type Options struct {
+	Dir      string // of the embedded server; made with mode 0700; empty with URL
+	URL      string // of a cluster: nats://host:4222
+	Replicas int    // of each stream; default 1
+	Reserve  int64  // bytes that must stay free on Dir's disk; default 64 MiB
+	Log      *slog.Logger
+
+	// Free tells how many bytes are free in a directory; default: the system's
+	// answer.
+	Free func(dir string) (int64, error)
+}
+
+// A Store is a connection to JetStream. All methods are safe for concurrent
+// use.
+type Store struct {
+	o      Options
+	lock   *os.File
+	server *server.Server // nil with URL
+	conn   *nats.Conn
+	js     jetstream.JetStream
+	clean  bool
+	start  uint64
+}
+
+// The stream that tells how the last run ended.
+const (
+	runStream  = "CT2FLUENT_RUN"
+	runSubject = "run"
+	running    = "running"
+	stopped    = "stopped"
+)
+
+// Open starts the embedded server, or connects to the cluster. It returns
+// ErrLocked, ErrUnreachable, ErrNoRoom or an error of the file system.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	if o.Replicas == 0 {
+		o.Replicas = 1
+	}
+	if o.Reserve == 0 {
+		o.Reserve = 64 << 20
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Free == nil {
+		o.Free = free
+	}
+	s := &Store{o: o}
+	if err := s.open(ctx); err != nil {
+		s.shutdown()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Store) open(ctx context.Context) (err error) {
+	if s.o.URL != "" {
+		s.conn, err = nats.Connect(s.o.URL, nats.Name("ct2fluent"), nats.MaxReconnects(-1))
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrUnreachable, err)
+		}
+	} else if err := s.embed(); err != nil {
+		return err
+	}
+	if s.js, err = jetstream.New(s.conn); err != nil {
+		return fmt.Errorf("open JetStream: %w", err)
+	}
+	return s.begin(ctx)
+}
+
+func (s *Store) embed() error {
+	if err := os.MkdirAll(s.o.Dir, 0o700); err != nil {
+		return fmt.Errorf("make the store's directory: %w", err)
+	}
+	if err := os.Chmod(s.o.Dir, 0o700); err != nil {
+		return fmt.Errorf("keep the store's directory private: %w", err)
+	}
+	var err error
+	if s.lock, err = lock(filepath.Join(s.o.Dir, "lock")); err != nil {
+		return fmt.Errorf("lock %s: %w", s.o.Dir, err)
+	}
+	if err := s.room(); err != nil {
+		return err
+	}
+	s.server, err = server.NewServer(&server.Options{
+		ServerName: "ct2fluent",
+		DontListen: true,
+		JetStream:  true,
+		StoreDir:   s.o.Dir,
+		// Promise 1: JetStream left to itself syncs every two minutes.
+		SyncAlways: true,
+		MaxPayload: MaxPayload,
+		// The server would refuse streams larger than what is free now; how
+		// full the disk may get is decided by Room.
+		JetStreamMaxStore: 1 << 60,
+		NoSigs:            true,
+	})
+	if err != nil {
+		return fmt.Errorf("make the JetStream server: %w", err)
+	}
+	s.server.SetLoggerV2(logger{s.o.Log}, false, false, false)
+	s.server.Start()
+	if !s.server.ReadyForConnections(30*time.Second) || !s.server.JetStreamEnabled() {
+		return fmt.Errorf("start JetStream in %s: see the log", s.o.Dir)
+	}
+	s.conn, err = nats.Connect("", nats.InProcessServer(s.server), nats.Name("ct2fluent"), nats.MaxReconnects(-1))
+	if err != nil {
+		return fmt.Errorf("connect to the JetStream server: %w", err)
+	}
+	return nil
+}
+
+// begin reads how the last run ended and notes that this one runs.
+func (s *Store) begin(ctx context.Context) error {
+	stream, err := s.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+		Name: runStream, Subjects: []string{runSubject}, MaxMsgs: 1, Replicas: s.o.Replicas,
+	})
+	if err != nil {
+		return fmt.Errorf("open stream %s: %w", runStream, err)
+	}
+	last, err := stream.GetLastMsgForSubject(ctx, runSubject)
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		s.clean = true
+	case err != nil:
+		return fmt.Errorf("read how the last run ended: %w", err)
+	default:
+		s.clean = string(last.Data) == stopped
+	}
+	s.start, err = s.Append(ctx, &nats.Msg{Subject: runSubject, Data: []byte(running)})
+	if err != nil {
+		return fmt.Errorf("note the start: %w", err)
+	}
+	return nil
+}
+
+// JetStream is the connection's JetStream.
+func (s *Store) JetStream() jetstream.JetStream { return s.js }
+
+// Replicas is how many replicas a stream is to have.
+func (s *Store) Replicas() int { return s.o.Replicas }
+
+// Clean tells that the run before this one ended by Close, or that there was
+// none.
+func (s *Store) Clean() bool { return s.clean }
+
+// Start is the number of this run: each later run of the same store has a
+// higher one.
+func (s *Store) Start() uint64 { return s.start }
+
+// Room returns nil when more may be written, ErrNoRoom when the disk is nearly
+// full, and another error when the server has stopped storing.
+func (s *Store) Room() error {
+	if s.server != nil && !s.server.JetStreamEnabled() {
+		return errors.New("JetStream has stopped storing: see the log, then start again")
+	}
+	return s.room()
+}
+
+func (s *Store) room() error {
+	if s.o.Dir == "" {
+		return nil
+	}
+	n, err := s.o.Free(s.o.Dir)
+	if err != nil {
+		return fmt.Errorf("read the free space of %s: %w", s.o.Dir, err)
+	}
+	if n < s.o.Reserve {
+		return fmt.Errorf("%w: %d MiB free in %s, %d MiB are kept free", ErrNoRoom, n>>20, s.o.Dir, s.o.Reserve>>20)
+	}
+	return nil
+}
+
+// Append stores messages of one stream: all of them, or none and an error. nil
+// means that they are on disk (promise 1). A message may carry the last
+// sequence its subject is expected at (jetstream.ExpectedLastSubjSeqHeader);
+// where one is wrong the error is ErrOvertaken. After another error it is not
+// known whether they were stored. At most MaxBatch messages; their headers are
+// written to.
+func (s *Store) Append(ctx context.Context, msgs ...*nats.Msg) (last uint64, err error) {
+	for _, m := range msgs {
+		if m.Header == nil {
+			m.Header = nats.Header{}
+		}
+	}
+	if len(msgs) == 1 {
+		ack, err := s.js.PublishMsg(ctx, msgs[0])
+		if err != nil {
+			return 0, overtaken(err)
+		}
+		return ack.Sequence, nil
+	}
+	ack, err := jetstreamext.PublishMsgBatch(ctx, s.js, msgs)
+	if err != nil {
+		return 0, overtaken(err)
+	}
+	return ack.Sequence, nil
+}
+
+// The codes of a wrong expected sequence: of one message, of a batch.
+const (
+	wrongLastSequence      jetstream.ErrorCode = 10071
+	wrongLastSequenceBatch jetstream.ErrorCode = 10164
+)
+
+func overtaken(err error) error {
+	var e jetstream.JetStreamError
+	if errors.As(err, &e) && e.APIError() != nil {
+		if c := e.APIError().ErrorCode; c == wrongLastSequence || c == wrongLastSequenceBatch {
+			return fmt.Errorf("%w: %w", ErrOvertaken, err)
+		}
+	}
+	return err
+}
+
+// Close notes the orderly stop and ends the server. Nothing may use the store
+// any more.
+func (s *Store) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	_, err := s.Append(ctx, &nats.Msg{Subject: runSubject, Data: []byte(stopped)})
+	if err != nil {
+		err = fmt.Errorf("note the stop: %w", err)
+	}
+	s.shutdown()
+	return err
+}
+
+// Crash ends the server as a kill would as far as a test in one process can:
+// the stop is not noted.
+func (s *Store) Crash() { s.shutdown() }
+
+func (s *Store) shutdown() {
+	if s.conn != nil {
+		s.conn.Close()
+	}
+	if s.server != nil {
+		s.server.Shutdown()
+		s.server.WaitForShutdown()
+	}
+	if s.lock != nil {
+		s.lock.Close()
+	}
+}
+
+// logger passes on what the server warns of.
+type logger struct{ log *slog.Logger }
+
+func (l logger) Noticef(string, ...any) {}
+func (l logger) Debugf(string, ...any)  {}
+func (l logger) Tracef(string, ...any)  {}
+
+func (l logger) Warnf(f string, v ...any)  { l.log.Warn("store: " + fmt.Sprintf(f, v...)) }
+func (l logger) Errorf(f string, v ...any) { l.log.Error("store: " + fmt.Sprintf(f, v...)) }
+func (l logger) Fatalf(f string, v ...any) { l.log.Error("store: " + fmt.Sprintf(f, v...)) }
