@@ -1,0 +1,279 @@
+package commercetools
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/clientcredentials"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ct2fluent/ct2fluent/api"
+)
+
+// Options are the options of a [Client].
+type Options struct {
+	ProjectKey    string
+	APIURL        string // https://api.{region}.commercetools.com
+	AuthURL       string // https://auth.{region}.commercetools.com
+	ClientID      string
+	ClientSecret  func() (string, error) // called for each token, so that a new secret is found
+	Scopes        []string               // default: view_customers:{ProjectKey}
+	Timeout       time.Duration          // of one request; default 10 s
+	MaxConcurrent int                    // requests at once, at most; default 20
+	Rate          float64                // requests a second, at most; default 0: no ceiling
+	UserAgent     string                 // default "ct2fluent"
+	Log           *slog.Logger           // default: discards
+	Observe       func(api.Call)         // called after each request, by several goroutines; default: none
+}
+
+const (
+	// A URL is blocked above about 15 KB, its headers included, and a token
+	// can be long.
+	maxURL   = 12 << 10
+	maxIDs   = 200 // of one query
+	maxLimit = 500 // commercetools gives no more results at once
+)
+
+// A Client reads the customers of one project. Safe for concurrent use.
+type Client struct {
+	api  *api.Client
+	base string // URL of the project's customers
+}
+
+// New makes a Client; nothing is sent yet.
+func New(o Options) (*Client, error) {
+	switch {
+	case o.ProjectKey == "":
+		return nil, errors.New("commercetools: project key is missing")
+	case o.ClientID == "":
+		return nil, errors.New("commercetools: client id is missing")
+	case o.ClientSecret == nil:
+		return nil, errors.New("commercetools: client secret is missing")
+	}
+	base, err := address(o.APIURL)
+	if err != nil {
+		return nil, fmt.Errorf("commercetools: API URL: %w", err)
+	}
+	auth, err := address(o.AuthURL)
+	if err != nil {
+		return nil, fmt.Errorf("commercetools: auth URL: %w", err)
+	}
+	if len(o.Scopes) == 0 {
+		o.Scopes = []string{"view_customers:" + o.ProjectKey}
+	}
+	c := &Client{base: base + "/" + url.PathEscape(o.ProjectKey) + "/customers"}
+	c.api = api.New(api.Options{
+		API: "commercetools",
+		Grant: func(ctx context.Context, _ bool) (*oauth2.Token, error) {
+			secret, err := o.ClientSecret()
+			if err != nil {
+				return nil, &api.Fault{Reason: api.Refused, Err: fmt.Errorf("read client secret: %w", err)}
+			}
+			grant := clientcredentials.Config{
+				ClientID: o.ClientID, ClientSecret: secret, TokenURL: auth + "/oauth/token",
+				Scopes: o.Scopes, AuthStyle: oauth2.AuthStyleInHeader,
+			}
+			return grant.Token(ctx)
+		},
+		Early:   time.Hour, // of 48
+		Timeout: o.Timeout, MaxConcurrent: o.MaxConcurrent, Rate: o.Rate,
+		UserAgent: o.UserAgent, Log: o.Log, Observe: o.Observe,
+	})
+	return c, nil
+}
+
+// address checks a URL of the configuration and takes the last slash away.
+func address(s string) (string, error) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		return "", errors.New("not a URL")
+	case u.Scheme != "https" && u.Scheme != "http", u.Host == "":
+		return "", errors.New("must begin with https:// and name a host")
+	case u.User != nil, u.RawQuery != "", u.Fragment != "":
+		return "", errors.New("must be no more than scheme, host and path")
+	}
+	return strings.TrimRight(s, "/"), nil
+}
+
+// What can be an id: one segment of a path that means nothing else there, such
+// as ".." or "key=…" do.
+var idShape = regexp.MustCompile(`^[A-Za-z0-9_~.-]*[A-Za-z0-9_~-][A-Za-z0-9_~.-]*$`)
+
+func plausible(id string) bool { return len(id) <= 256 && idShape.MatchString(id) }
+
+// Customer reads one customer by its id: the freshest read there is. An error
+// is an *[Error]; [ErrNotFound] where there is none. An id that cannot be one
+// is Refused, as is a customer that cannot be read.
+func (c *Client) Customer(ctx context.Context, id string) (*Customer, error) {
+	if !plausible(id) {
+		return nil, &Error{Operation: "customer", Kind: Refused, Code: "impossible-id"}
+	}
+	body, err := c.get(ctx, "customer", "/"+url.PathEscape(id))
+	if err != nil {
+		return nil, err
+	}
+	found, bad := decodeCustomer(body)
+	if bad == nil && found.ID != id {
+		bad = &Error{Kind: Down, Err: errUnusable}
+	}
+	if bad != nil {
+		bad.Operation, bad.Status = "customer", http.StatusOK
+		return nil, bad
+	}
+	return found, nil
+}
+
+// Customers reads many customers by their ids, in no order. It may lag behind
+// [Client.Customer]. Ids of which there is no customer are just missing, and
+// so are ids that cannot be one and customers that cannot be read: Customer
+// says of each what it is. An error is an *[Error], and then there are no
+// customers.
+func (c *Client) Customers(ctx context.Context, ids []string) ([]Customer, error) {
+	chunks := c.chunks(ids)
+	found := make([][]Customer, len(chunks))
+	var g errgroup.Group
+	for i, chunk := range chunks {
+		g.Go(func() (err error) {
+			found[i], err = c.chunk(ctx, chunk)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	var all []Customer
+	for _, f := range found {
+		all = append(all, f...)
+	}
+	return all, nil
+}
+
+// chunks parts ids so that each query's URL is short enough.
+func (c *Client) chunks(ids []string) (chunks [][]string) {
+	seen := map[string]bool{}
+	var chunk []string
+	size := 0
+	for _, id := range ids {
+		if seen[id] || !plausible(id) {
+			continue
+		}
+		seen[id] = true
+		more := len(url.QueryEscape(quote(id) + ","))
+		if len(chunk) == maxIDs || size+more > maxURL-len(c.base)-200 {
+			chunks, chunk, size = append(chunks, chunk), nil, 0
+		}
+		chunk, size = append(chunk, id), size+more
+	}
+	if chunk != nil {
+		chunks = append(chunks, chunk)
+	}
+	return chunks
+}
+
+func (c *Client) chunk(ctx context.Context, ids []string) ([]Customer, error) {
+	quoted := make([]string, len(ids))
+	asked := map[string]bool{}
+	for i, id := range ids {
+		quoted[i], asked[id] = quote(id), true
+	}
+	results, err := c.query(ctx, "customers", url.Values{
+		"where": {"id in (" + strings.Join(quoted, ",") + ")"},
+		"limit": {strconv.Itoa(len(ids))}, // the default of 20 would cut off
+	})
+	if err != nil {
+		return nil, err
+	}
+	found := make([]Customer, 0, len(results))
+	for _, r := range results {
+		if one, bad := decodeCustomer(r); bad == nil && asked[one.ID] {
+			found = append(found, *one)
+		}
+	}
+	return found, nil
+}
+
+// Page reads up to limit customers (500 at most, and for 0) in commercetools'
+// own order of ids, which is not that of texts: those after afterID, or the
+// first ones where that is empty. A page shorter than limit is the last. Of a
+// customer that cannot be read there are only ID and Version; [Client.Customer]
+// says why. An error is an *[Error].
+func (c *Client) Page(ctx context.Context, afterID string, limit int) ([]Customer, error) {
+	if limit <= 0 || limit > maxLimit {
+		limit = maxLimit
+	}
+	q := url.Values{"sort": {"id asc"}, "limit": {strconv.Itoa(limit)}}
+	if afterID != "" {
+		q.Set("where", "id > "+quote(afterID))
+	}
+	results, err := c.query(ctx, "page", q)
+	if err != nil {
+		return nil, err
+	}
+	page := make([]Customer, len(results))
+	for i, r := range results {
+		if one, bad := decodeCustomer(r); bad == nil {
+			page[i] = *one
+			continue
+		}
+		stub, ok := decodeStub(r)
+		if !ok {
+			// Left out it would make the page look like the last one, or
+			// leave the next without a place to go on from.
+			return nil, &Error{Operation: "page", Kind: Down, Status: http.StatusOK, Err: errUnusable}
+		}
+		page[i] = stub
+	}
+	return page, nil
+}
+
+// Check finds out whether customers can be read: it asks for a token and for
+// one customer. An *[Error] of kind [Stopped] is a definite refusal.
+func (c *Client) Check(ctx context.Context) error {
+	_, err := c.query(ctx, "check", url.Values{"limit": {"1"}})
+	return err
+}
+
+func (c *Client) query(ctx context.Context, operation string, q url.Values) ([]json.RawMessage, error) {
+	q.Set("withTotal", "false")
+	body, err := c.get(ctx, operation, "?"+q.Encode())
+	if err != nil {
+		return nil, err
+	}
+	results, bad := decodePage(body)
+	if bad != nil {
+		bad.Operation, bad.Status = operation, http.StatusOK
+		return nil, bad
+	}
+	return results, nil
+}
+
+func (c *Client) get(ctx context.Context, operation, rest string) ([]byte, error) {
+	a, err := c.api.Do(ctx, api.Request{
+		Operation: operation, Method: http.MethodGet, URL: c.base + rest,
+		Judge: func(a *api.Answer) (string, bool) { code, _ := codeOf(a); return code, false },
+	})
+	if err != nil {
+		return nil, fromFault(operation, err)
+	}
+	if a.Status != http.StatusOK {
+		return nil, fromAnswer(operation, a)
+	}
+	return a.Body, nil
+}
+
+// quote writes s as a text of commercetools' query language, from which it
+// cannot break out.
+func quote(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+}
