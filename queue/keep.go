@@ -1,0 +1,130 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// How often the keeper looks, and what is worth a purge.
+const (
+	lookEvery     = 500 * time.Millisecond
+	compareEvery  = 10 // looks
+	purgeMessages = 10_000
+	purgeEvery    = 30 * time.Second
+)
+
+// keep does what has to be done now and then, until ctx is done: it removes
+// what is settled from the stream, stops handing out while the disk has no
+// room, and finds what lies in the stream without our knowing.
+func (q *Queue) keep(ctx context.Context) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	p := &purger{}
+	for n := 1; ; n++ {
+		full := false
+		select {
+		case <-ctx.Done():
+			return
+		case <-q.isFull:
+			full = true
+		case <-tick.C:
+		}
+		q.watchRoom()
+		if n%compareEvery == 0 {
+			q.compare(ctx)
+		}
+		if err := q.purge(ctx, p, full); err != nil && ctx.Err() == nil && !p.failing {
+			p.failing = true
+			q.log.Warn("what is settled cannot be removed from the queue", "error", err)
+		} else if err == nil {
+			p.failing = false
+		}
+	}
+}
+
+// makeRoom has what is settled purged soon.
+func (q *Queue) makeRoom() {
+	select {
+	case q.isFull <- struct{}{}:
+	default:
+	}
+}
+
+// watchRoom holds back all hand-outs while the ledger could not be written.
+func (q *Queue) watchRoom() {
+	err := q.store.Room()
+	q.mu.Lock()
+	before := q.noRoom
+	switch {
+	case err == nil:
+		q.noRoom = nil
+	case before == nil:
+		q.noRoom = &Hold{Project: AllProjects, Since: time.Now(), Why: err.Error()}
+	}
+	q.ready.Signal()
+	q.mu.Unlock()
+	switch {
+	case err != nil && before == nil:
+		q.log.Error("the store has no room; nothing is handed out until it has", "error", err)
+	case err == nil && before != nil:
+		q.log.Info("the store has room again", "after", time.Since(before.Since))
+	}
+}
+
+// compare has the lanes read when the stream is longer than Put knows.
+func (q *Queue) compare(ctx context.Context) {
+	last, err := q.Received(ctx)
+	if err != nil {
+		return // who puts or reads meets it as well, and says so
+	}
+	q.mu.Lock()
+	longer := last > q.tail
+	q.mu.Unlock()
+	if longer {
+		q.checkAll()
+	}
+}
+
+// A purger remembers up to where the stream was purged.
+type purger struct {
+	to      uint64
+	at      time.Time
+	failing bool
+}
+
+// purge removes what is settled durably in all lanes, once that is worth it or
+// the stream is full. Where one lane is far behind, because its project is
+// held, the lanes that are ahead are purged on their own: they must not fill
+// the disk. The newest message always stays, so that the count of the received
+// cannot be lost with it.
+func (q *Queue) purge(ctx context.Context, p *purger, full bool) error {
+	q.mu.Lock()
+	tail := q.tail
+	q.mu.Unlock()
+	least := tail
+	for _, l := range q.lanes {
+		least = min(least, l.floor.Load())
+	}
+	late := p.at.Add(purgeEvery).Before(time.Now())
+	if least > p.to && (full || late || least-p.to >= purgeMessages) {
+		if err := q.stream.Purge(ctx, jetstream.WithPurgeSequence(min(least+1, tail))); err != nil {
+			return fmt.Errorf("purge up to %d: %w", least, err)
+		}
+		p.to, p.at = least, time.Now()
+	}
+	for _, l := range q.lanes {
+		floor, done := l.floor.Load(), max(p.to, l.purged)
+		if floor < done+purgeMessages && !(full && floor > done) {
+			continue
+		}
+		err := q.stream.Purge(ctx, jetstream.WithPurgeSubject(l.filter()), jetstream.WithPurgeSequence(min(floor+1, tail)))
+		if err != nil {
+			return fmt.Errorf("purge %s up to %d: %w", l.filter(), floor, err)
+		}
+		l.purged = floor
+	}
+	return nil
+}

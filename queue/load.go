@@ -1,0 +1,134 @@
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/ct2fluent/ct2fluent/store"
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+)
+
+// load makes the lanes and takes in what their records say is unsettled.
+func (q *Queue) load(ctx context.Context) error {
+	info, err := q.stream.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("read the state of %s: %w", streamName, err)
+	}
+	q.tail = info.State.LastSeq
+	kept, err := q.cursors.Info(ctx, jetstream.WithSubjectFilter("c.>"))
+	if err != nil {
+		return fmt.Errorf("read the state of %s: %w", cursorsName, err)
+	}
+	tokens := []string{store.Token("")}
+	for p := range q.projects {
+		tokens = append(tokens, store.Token(p))
+	}
+	// A project that is configured no longer may have work left.
+	for subject := range kept.State.Subjects {
+		tokens = append(tokens, subject[strings.LastIndexByte(subject, '.')+1:])
+	}
+	for _, token := range tokens {
+		if _, known := q.byToken[token]; known {
+			continue
+		}
+		pair := [2]*lane{newLane(token, false), newLane(token, true)}
+		q.byToken[token] = pair
+		q.lanes = append(q.lanes, pair[0], pair[1])
+	}
+	for _, l := range q.lanes {
+		if err := q.restore(ctx, l); err != nil {
+			return err
+		}
+	}
+	// A lane must have a record before something is put into it: the records
+	// are how a project that is configured no longer is found.
+	return q.save(ctx, false, false)
+}
+
+// restore brings a lane back to where its record left it.
+func (q *Queue) restore(ctx context.Context, l *lane) error {
+	msg, err := q.cursors.GetLastMsgForSubject(ctx, l.subject())
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		l.changed = true
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the cursor of %s: %w", l.subject(), err)
+	}
+	var rec record
+	if err := json.Unmarshal(msg.Data, &rec); err != nil {
+		return fmt.Errorf("read the cursor of %s: %w", l.subject(), err)
+	}
+	l.again = rec.Again
+	if !rec.Stopped {
+		// Convergence rule 5: any of these may have been at hand.
+		l.again = max(l.again, min(rec.Mark, q.tail))
+	}
+	items, err := q.fetch(ctx, l, rec)
+	if err != nil {
+		return err
+	}
+	before := map[uint64]tried{}
+	for _, t := range rec.Tried {
+		before[t.Seq] = t
+	}
+	for _, it := range items {
+		t := before[it.n.Seq]
+		it.n.Attempts, it.n.Again = t.Attempts, t.Again
+		it.tried = t.Attempts > 0 || t.Again || t.NotBefore > 0
+		if t.NotBefore > 0 {
+			it.wait(q.opened.Add(time.UnixMilli(t.NotBefore).Sub(q.opened)), t.Blocks)
+		}
+		if !rec.Stopped && it.n.Seq <= rec.Mark {
+			it.n.Again, it.tried = true, true
+			if d := q.opened.Add(q.schedule.UnclearWait); it.notBefore.Before(d) {
+				it.wait(d, false)
+			}
+		}
+		q.take(l, it, t.Alone, q.opened)
+	}
+	l.read = rec.Read
+	l.floor.Store(l.settledTo())
+	return nil
+}
+
+// fetchers is how many unsettled notifications are read at once.
+const fetchers = 16
+
+// fetch reads what the record says is unsettled, one by one: these may be few
+// and far apart.
+func (q *Queue) fetch(ctx context.Context, l *lane, rec record) ([]*item, error) {
+	items := make([]*item, len(rec.Waiting))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(fetchers)
+	last := uint64(0)
+	for i, distance := range rec.Waiting {
+		last += distance
+		seq := last
+		group.Go(func() error {
+			data, err := q.get(ctx, seq)
+			if data != nil {
+				items[i] = &item{n: decode(data, seq)}
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	there := items[:0]
+	for _, it := range items {
+		if it != nil {
+			there = append(there, it)
+		}
+	}
+	if gone := len(items) - len(there); gone > 0 {
+		q.log.Error("notifications were removed from the queue's stream by somebody else", "lane", l.filter(), "count", gone)
+	}
+	return there, nil
+}

@@ -1,0 +1,215 @@
+package queue
+
+import (
+	"time"
+
+	"github.com/ct2fluent/ct2fluent"
+)
+
+// A change is what a batch did to the state of its account.
+type change uint8
+
+const (
+	noChange change = iota
+	nowHeld
+	nowLifted
+)
+
+// done takes a batch back: errs says for each of its notifications what became
+// of it. It tells whether the account is held now, or no longer.
+func (s *schedule) done(b *batch, errs []error, now time.Time) change {
+	s.clock++
+	a := b.account
+	a.busy--
+	s.busy--
+	if b.bulk {
+		s.bulkBusy--
+	}
+	var sum summary
+	for _, err := range errs {
+		sum.add(err)
+	}
+	if sum.written {
+		a.writtenAt = max(a.writtenAt, b.start)
+	}
+	hold := false
+	for from := 0; from < len(b.items); {
+		r, to := s.resources[b.items[from].n.Ref], from
+		for to < len(b.items) && b.items[to].n.Ref == r.ref {
+			to++
+		}
+		hold = s.back(r, b, b.items[from:to], errs[from:to], sum.written, now) || hold
+		from = to
+	}
+	if b.probe {
+		a.probing = false
+		return s.probed(a, sum, now)
+	}
+	switch {
+	case hold && !a.held:
+		a.held, a.why = true, sum.why
+		if a.since.IsZero() {
+			a.since, a.delay = now, s.Delays.Hold
+		} else {
+			a.delay = min(2*a.delay, s.Delays.HoldMax)
+		}
+		a.until = now.Add(a.delay)
+		return nowHeld
+	case !a.held && a.limit > 0 && !sum.failed && !sum.later:
+		s.recover(a, sum)
+	}
+	return noChange
+}
+
+// A summary is what the outcomes of a batch say of its account.
+type summary struct {
+	written  bool
+	answered bool // an API was asked and answered
+	failed   bool // held or unclear
+	later    bool
+	why      string
+}
+
+func (m *summary) add(err error) {
+	switch o, _, _ := ct2fluent.OutcomeOf(err); o {
+	case ct2fluent.Written:
+		m.written, m.answered = true, true
+	case ct2fluent.IsUnchanged, ct2fluent.Dead, ct2fluent.Retry:
+		m.answered = true
+	case ct2fluent.Held, ct2fluent.Doubtful:
+		m.failed = true
+		if m.why == "" {
+			m.why = err.Error()
+		}
+	case ct2fluent.Later:
+		m.later = true
+	}
+}
+
+// back applies the outcomes of one resource. It tells whether they are a
+// reason to hold the account.
+func (s *schedule) back(r *resource, b *batch, items []*item, errs []error, company bool, now time.Time) (hold bool) {
+	r.busy = false
+	held, failed := false, false
+	for _, err := range errs {
+		switch o, _, _ := ct2fluent.OutcomeOf(err); o {
+		case ct2fluent.Held:
+			held, failed = true, true
+		case ct2fluent.Doubtful:
+			failed = true
+		case ct2fluent.Written, ct2fluent.IsUnchanged, ct2fluent.Dead:
+			r.failing, r.alone = false, false
+		}
+	}
+	counted := failed && s.failed(r, b)
+	for i, it := range items {
+		o, _, delay := ct2fluent.OutcomeOf(errs[i])
+		if o.Settled() {
+			it.settled = true
+			continue
+		}
+		it.tried = it.tried || o != ct2fluent.Held || counted
+		switch {
+		case o == ct2fluent.Retry, o == ct2fluent.Held && counted:
+			it.n.Attempts++
+			it.wait(now.Add(s.backoff(it.n.Attempts)), true)
+		case o == ct2fluent.Later:
+			if delay <= 0 {
+				delay = s.Delays.Retry
+			}
+			it.wait(now.Add(delay), true)
+		case o == ct2fluent.Doubtful:
+			// Convergence rule 3: the write may land until then, and newer ones
+			// may pass meanwhile.
+			it.n.Again = true
+			delay := s.UnclearWait
+			if counted {
+				it.n.Attempts++
+				delay = max(delay, s.backoff(it.n.Attempts))
+			}
+			it.wait(now.Add(delay), false)
+		case company:
+			// Others were written by the same call, so the account is not held;
+			// this one must not spin.
+			it.wait(now.Add(s.Delays.Hold), true)
+		}
+	}
+	unsettled := r.items[:0]
+	for _, it := range r.items {
+		if !it.settled {
+			unsettled = append(unsettled, it)
+		}
+	}
+	clear(r.items[len(unsettled):])
+	r.items = unsettled
+	s.place(r, now)
+	return held && !counted && !company
+}
+
+func (it *item) wait(until time.Time, blocks bool) {
+	it.notBefore, it.blocks = until, blocks
+}
+
+// failed notes that r could not be worked and nobody knows whose fault that
+// is. It tells whether it was r's own and counts as an attempt: r was in the
+// batch alone, had failed before, and between the two failures another
+// resource of the account was handed out and written. While an account is
+// down nothing that was handed out since is written, so an outage counts for
+// nobody, however long it is.
+//
+// Only written is a proof: what is unchanged or cannot be mapped asked
+// commercetools alone. Which of several in a batch it was is found by handing
+// them out alone the next time.
+func (s *schedule) failed(r *resource, b *batch) bool {
+	proven := r.failing && b.account.writtenAt > r.failedAt
+	r.failing, r.failedAt = true, s.clock
+	if proven && !b.only {
+		r.alone = true
+	}
+	return proven && b.only
+}
+
+// probed decides what the answer to a probe means for its held account.
+func (s *schedule) probed(a *account, sum summary, now time.Time) change {
+	switch {
+	case sum.answered:
+		a.held, a.limit = false, 1
+		if sum.written {
+			a.recovered()
+		}
+		return nowLifted
+	case sum.failed:
+		a.delay = min(2*a.delay, s.Delays.HoldMax)
+		a.until = now.Add(a.delay)
+	case sum.later:
+		a.until = now.Add(a.delay)
+	default:
+		a.until = now // nothing was asked: the next probe may go at once
+	}
+	return noChange
+}
+
+// recover lets the batches of an account grow again after a hold. The trouble
+// is over when something was written, or when full batches go well: until
+// then a new hold goes on where the last one ended.
+func (s *schedule) recover(a *account, sum summary) {
+	a.limit *= 2
+	if a.limit >= s.BatchSize {
+		a.limit = 0
+	}
+	if a.limit == 0 || sum.written {
+		a.recovered()
+	}
+}
+
+func (a *account) recovered() { a.since, a.delay = time.Time{}, 0 }
+
+// backoff doubles with each attempt. Up to a fifth more keeps those that
+// failed together from coming back together.
+func (s *schedule) backoff(attempts int) time.Duration {
+	d := s.Delays.RetryMax
+	if n := attempts - 1; n < 30 {
+		d = min(d, s.Delays.Retry<<n)
+	}
+	return d + time.Duration(float64(d)*s.Jitter()/5)
+}
