@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -131,7 +132,10 @@ type DeadResult struct {
 func (s *Server) deadReplay(w http.ResponseWriter, r *http.Request) {
 	s.deadWork(w, r, s.o.Dead.Replay)
 }
-func (s *Server) deadDrop(w http.ResponseWriter, r *http.Request) { s.deadWork(w, r, s.o.Dead.Drop) }
+
+func (s *Server) deadDrop(w http.ResponseWriter, r *http.Request) {
+	s.deadWork(w, r, s.o.Dead.Drop)
+}
 
 func (s *Server) deadWork(w http.ResponseWriter, r *http.Request, do func(context.Context, Selection) (int, error)) {
 	q, err := s.deadRequest(w, r)
@@ -145,11 +149,7 @@ func (s *Server) deadWork(w http.ResponseWriter, r *http.Request, do func(contex
 		res.Done, err = do(r.Context(), q.Selection)
 	}
 	if err != nil {
-		status := statusOf(err)
-		writeJSON(w, status, struct {
-			failure
-			DeadResult
-		}{failure{err.Error()}, res})
+		fail(w, fmt.Errorf("%w; %d of %d done before", err, res.Done, res.Selected))
 		return
 	}
 	writeJSON(w, http.StatusOK, res)

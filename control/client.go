@@ -67,8 +67,9 @@ func Dial(where, token string) (*Client, error) {
 	if !strings.Contains(base, "://") {
 		base = "http://" + base
 	}
-	// No proxy: the token is for this process only.
-	return &Client{strings.TrimSuffix(base, "/"), token, &http.Client{Transport: &http.Transport{}}}, nil
+	// No proxy: the token is for this process only. No connection is kept: a
+	// verb asks once.
+	return &Client{strings.TrimSuffix(base, "/"), token, &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}, nil
 }
 
 func isAddress(where string) bool {
@@ -95,7 +96,7 @@ func (c *Client) Do(ctx context.Context, method, path string, body, out any) err
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
 	res, err := c.http.Do(req)
-	if ctx.Err() != nil {
+	if err != nil && ctx.Err() != nil {
 		return ctx.Err()
 	}
 	if err != nil {

@@ -36,7 +36,10 @@ type Options struct {
 	File     string       // written with address and token while the Server runs; empty: none
 	Profile  bool         // serve /debug/pprof to who has the token; default false
 	MaxBody  int64        // bytes of a request's body, or of one value of a put; default 1 MiB
-	Log      *slog.Logger // nil discards
+	// StopTimeout is how long requests at hand may go on after ctx is done;
+	// then they are cancelled. Default 3 s.
+	StopTimeout time.Duration
+	Log         *slog.Logger // nil discards
 
 	// Ready returns nil when notifications can be accepted and kept, else the
 	// reason. Nil: always.
@@ -168,6 +171,9 @@ func New(o Options) (*Server, error) {
 	if o.MaxBody == 0 {
 		o.MaxBody = 1 << 20
 	}
+	if o.StopTimeout == 0 {
+		o.StopTimeout = 3 * time.Second
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -190,7 +196,9 @@ func New(o Options) (*Server, error) {
 	s := &Server{o: o, log: o.Log, token: newToken()}
 	s.guard = newGuard(host, o.Hosts, s.token, o.Token)
 	if o.Metrics != nil && o.Status != nil {
-		o.Metrics.watch(o.Status)
+		if err := o.Metrics.watch(o.Status); err != nil {
+			return nil, fmt.Errorf("control metrics: %w", err)
+		}
 	}
 	s.table = s.routes()
 	s.handler = s.guard.wrap(s.mux())

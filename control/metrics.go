@@ -142,9 +142,10 @@ func (w *words) known(label, value string) string {
 	return value
 }
 
-// watch adds the figures of status, read at each scrape.
-func (m *Metrics) watch(status func(context.Context) (Status, error)) {
-	m.registry.MustRegister(&gauges{status, m.projects})
+// watch adds the figures of status, read at each scrape. Only one Server can
+// do so.
+func (m *Metrics) watch(status func(context.Context) (Status, error)) error {
+	return m.registry.Register(&gauges{status, m.projects})
 }
 
 // gauges are the figures of a Status.

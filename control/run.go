@@ -11,13 +11,12 @@ import (
 	"time"
 )
 
-// How long a client may take, and how long the stop may.
+// How long a client may take.
 const (
 	headerTimeout = 10 * time.Second
 	readTimeout   = 30 * time.Second
 	writeTimeout  = time.Minute // above the 30 s of a profile
 	idleTimeout   = 2 * time.Minute
-	stopTimeout   = 3 * time.Second
 	maxHeader     = 16 << 10
 )
 
@@ -35,8 +34,8 @@ func (s *Server) Listen() (net.Addr, error) {
 	return s.o.Listener.Addr(), nil
 }
 
-// Run serves until ctx is done, then lets the requests at hand finish for a
-// few seconds, and returns nil. To be called once.
+// Run serves until ctx is done, then lets the requests at hand finish for
+// StopTimeout, and returns nil. To be called once.
 func (s *Server) Run(ctx context.Context) error {
 	addr, err := s.Listen()
 	if err != nil {
@@ -70,7 +69,7 @@ func (s *Server) Run(ctx context.Context) error {
 	case <-ctx.Done():
 		err = nil
 	}
-	stop(server, cancel)
+	stop(server, cancel, s.o.StopTimeout)
 	if err == nil {
 		<-served
 	}
@@ -78,9 +77,9 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 // stop lets requests finish, then cancels them, then cuts them off.
-func stop(server *http.Server, cancel context.CancelFunc) {
+func stop(server *http.Server, cancel context.CancelFunc, timeout time.Duration) {
 	for _, last := range []func(){cancel, func() { _ = server.Close() }} {
-		limit, done := context.WithTimeout(context.Background(), stopTimeout)
+		limit, done := context.WithTimeout(context.Background(), timeout)
 		err := server.Shutdown(limit)
 		done()
 		if !errors.Is(err, context.DeadlineExceeded) {
