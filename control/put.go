@@ -121,7 +121,7 @@ func (v *values) next() ([]byte, error) {
 func (v *values) decode() ([]byte, error) {
 	var value json.RawMessage
 	err := v.dec.Decode(&value)
-	if errors.Is(err, io.EOF) {
+	if errors.Is(err, io.EOF) && !v.inArray {
 		return nil, io.EOF
 	}
 	if err != nil {
