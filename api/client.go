@@ -2,8 +2,11 @@ package api
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -74,6 +77,21 @@ func New(o Options) *Client {
 		Early: o.Early, Timeout: o.Timeout, Log: o.Log,
 	})
 	return c
+}
+
+// Address checks the URL of a host in a configuration and takes the last slash
+// away.
+func Address(s string) (string, error) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		return "", errors.New("not a URL")
+	case u.Scheme != "https" && u.Scheme != "http", u.Host == "":
+		return "", errors.New("must begin with https:// and name a host")
+	case u.User != nil, u.RawQuery != "", u.Fragment != "":
+		return "", errors.New("must be no more than scheme, host and path")
+	}
+	return strings.TrimRight(s, "/"), nil
 }
 
 // stay keeps credentials from following a redirect to another place.

@@ -60,11 +60,11 @@ func New(o Options) (*Client, error) {
 	case o.ClientSecret == nil:
 		return nil, errors.New("commercetools: client secret is missing")
 	}
-	base, err := address(o.APIURL)
+	base, err := api.Address(o.APIURL)
 	if err != nil {
 		return nil, fmt.Errorf("commercetools: API URL: %w", err)
 	}
-	auth, err := address(o.AuthURL)
+	auth, err := api.Address(o.AuthURL)
 	if err != nil {
 		return nil, fmt.Errorf("commercetools: auth URL: %w", err)
 	}
@@ -90,20 +90,6 @@ func New(o Options) (*Client, error) {
 		UserAgent: o.UserAgent, Log: o.Log, Observe: o.Observe,
 	})
 	return c, nil
-}
-
-// address checks a URL of the configuration and takes the last slash away.
-func address(s string) (string, error) {
-	u, err := url.Parse(s)
-	switch {
-	case err != nil:
-		return "", errors.New("not a URL")
-	case u.Scheme != "https" && u.Scheme != "http", u.Host == "":
-		return "", errors.New("must begin with https:// and name a host")
-	case u.User != nil, u.RawQuery != "", u.Fragment != "":
-		return "", errors.New("must be no more than scheme, host and path")
-	}
-	return strings.TrimRight(s, "/"), nil
 }
 
 // What can be an id: one segment of a path that means nothing else there, such

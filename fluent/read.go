@@ -1,0 +1,198 @@
+package fluent
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+const (
+	few  = `id username attributes { name type value } retailer { id }`
+	many = few + ` title country firstName lastName primaryEmail primaryPhone timezone promotionOptIn`
+
+	maxFirst = 5000 // customers of one page of Fluent
+)
+
+func selection(full bool) string {
+	if full {
+		return many
+	}
+	return few
+}
+
+// connection is a page as Fluent writes it.
+type connection struct {
+	Edges []*struct {
+		Cursor string
+		Node   *Customer
+	}
+	PageInfo struct{ HasNextPage bool }
+}
+
+// Lookup finds customers by their usernames, one request for many. The result
+// has the usernames that exist, written exactly so; full fills all fields of a
+// Customer. An error is an *[Error].
+func (c *Client) Lookup(ctx context.Context, usernames []string, full bool) (map[string]Customer, error) {
+	asked, found := map[string]bool{}, map[string]Customer{}
+	var plain, alone []string
+	for _, u := range usernames {
+		if u == "" || asked[u] {
+			continue
+		}
+		asked[u] = true
+		// In a filter a % is a wildcard, which one name could use to crowd
+		// out the others.
+		if strings.Contains(u, "%") {
+			alone = append(alone, u)
+		} else {
+			plain = append(plain, u)
+		}
+	}
+	for some := range slices.Chunk(plain, c.maxBatch) {
+		cut, err := c.lookupList(ctx, some, full, found)
+		if err != nil {
+			return nil, err
+		}
+		if cut {
+			for _, u := range some {
+				if _, ok := found[u]; !ok {
+					alone = append(alone, u)
+				}
+			}
+		}
+	}
+	for some := range slices.Chunk(alone, c.maxBatch) {
+		if err := c.lookupEach(ctx, some, full, found); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// lookupList asks for many in one list. cut tells that there was more than the
+// page could hold, as when the server takes further characters for wildcards or
+// capitals for small letters: what is not found may still be there.
+func (c *Client) lookupList(ctx context.Context, usernames []string, full bool, found map[string]Customer) (cut bool, err error) {
+	asked := map[string]bool{}
+	for _, u := range usernames {
+		asked[u] = true
+	}
+	first := min(len(usernames)+10, maxFirst)
+	var data struct{ Customers connection }
+	err = c.read(ctx, "lookup", request{
+		Query: `query lookup($usernames: [String], $first: Int) { customers(username: $usernames, first: $first) ` +
+			`{ edges { node { ` + selection(full) + ` } } pageInfo { hasNextPage } } }`,
+		Variables: map[string]any{"usernames": usernames, "first": first},
+	}, &data)
+	if err != nil {
+		return false, err
+	}
+	for _, e := range data.Customers.Edges {
+		if e != nil && e.Node != nil && asked[e.Node.Username] {
+			found[e.Node.Username] = *e.Node
+		}
+	}
+	return data.Customers.PageInfo.HasNextPage || len(data.Customers.Edges) >= first, nil
+}
+
+// lookupEach asks for each by its ref, which is no filter.
+func (c *Client) lookupEach(ctx context.Context, usernames []string, full bool, found map[string]Customer) error {
+	var params, fields strings.Builder
+	vars := map[string]any{}
+	for i, u := range usernames {
+		fmt.Fprintf(&params, "$c%d: String!, ", i)
+		fmt.Fprintf(&fields, "c%d: customer(ref: $c%d) { %s } ", i, i, selection(full))
+		vars[fmt.Sprintf("c%d", i)] = u
+	}
+	data := map[string]*Customer{}
+	err := c.read(ctx, "lookup", request{
+		Query:     "query lookup(" + strings.TrimSuffix(params.String(), ", ") + ") { " + fields.String() + "}",
+		Variables: vars,
+	}, &data)
+	if err != nil {
+		return err
+	}
+	for i, u := range usernames {
+		if one := data[fmt.Sprintf("c%d", i)]; one != nil && one.Username == u {
+			found[u] = *one
+		}
+	}
+	return nil
+}
+
+// Scan reads a page of all customers, with their attributes: those after the
+// cursor of the page before, or the first ones where that is empty. first is 1
+// to 5000; 1000 for 0. An error is an *[Error].
+func (c *Client) Scan(ctx context.Context, after string, first int) (Page, error) {
+	if first <= 0 {
+		first = 1000
+	}
+	vars := map[string]any{"first": min(first, maxFirst)}
+	if after != "" {
+		vars["after"] = after
+	}
+	var data struct{ Customers connection }
+	err := c.read(ctx, "scan", request{
+		Query: `query scan($first: Int, $after: String) { customers(first: $first, after: $after) ` +
+			`{ edges { cursor node { ` + few + ` } } pageInfo { hasNextPage } } }`,
+		Variables: vars,
+	}, &data)
+	if err != nil {
+		return Page{}, err
+	}
+	var page Page
+	for _, e := range data.Customers.Edges {
+		if e == nil {
+			continue
+		}
+		page.Next = e.Cursor // the way on is on the last edge
+		if e.Node != nil {
+			page.Customers = append(page.Customers, *e.Node)
+		}
+	}
+	if !data.Customers.PageInfo.HasNextPage {
+		page.Next = ""
+		return page, nil
+	}
+	if page.Next == "" || page.Next == after {
+		// Taken as the end it would leave customers out, taken as it is it
+		// would go round for ever.
+		return Page{}, &Error{Operation: "scan", Kind: Failed, Status: http.StatusOK, Field: "cursor", Err: errUnusable}
+	}
+	return page, nil
+}
+
+// Check finds out whether customers can be read and, where a retailer is
+// named, whether it exists. An *[Error] of kind [Stopped] is a definite refusal.
+func (c *Client) Check(ctx context.Context, retailerID string) error {
+	r := request{Query: `query check { customers(first: 1) { edges { node { id } } } }`}
+	if retailerID != "" {
+		r.Query = `query check($retailer: ID!) { customers(first: 1) { edges { node { id } } } retailerById(id: $retailer) { id } }`
+		r.Variables = map[string]any{"retailer": retailerID}
+	}
+	var data struct {
+		RetailerByID *json.RawMessage `json:"retailerById"`
+	}
+	if err := c.read(ctx, "check", r, &data); err != nil {
+		return err
+	}
+	if retailerID != "" && data.RetailerByID == nil {
+		return &Error{Operation: "check", Kind: Stopped, Status: http.StatusOK, Field: "retailer", Err: errNoRetailer}
+	}
+	return nil
+}
+
+// read sends a query and reads its data into v.
+func (c *Client) read(ctx context.Context, operation string, r request, v any) error {
+	p, err := c.post(ctx, operation, r)
+	if err != nil {
+		return err
+	}
+	if err := p.failure(operation); err != nil {
+		return err
+	}
+	return p.into(operation, v)
+}
