@@ -185,8 +185,10 @@ type FluentConfig struct {
 	BatchSize int `yaml:"batch-size" default:"200" min:"1" max:"1000"`
 }
 
-// A MappingConfig has an expression over `customer` and `retailerId` for each
-// field of a Fluent customer. What is left out keeps its default.
+// A MappingConfig has an expression for each field of a Fluent customer, over
+// `customer`, `addresses` (the default shipping address first, the default
+// billing address next, then the others), `retailerId` and `projectKey`. What
+// is left out keeps its default.
 type MappingConfig struct {
 	// The username a new customer gets; it is remembered, and never changes.
 	// Default: `retailerId + "_" + customer.email`.
@@ -208,14 +210,14 @@ type MappingConfig struct {
 	// Default: the last name.
 	LastName FieldConfig `yaml:"lastName"`
 
-	// Default: the email.
+	// Default: the email. Its `too-long` can only be `reject`.
 	PrimaryEmail FieldConfig `yaml:"primaryEmail"`
 
-	// Default: the mobile or phone of the default shipping address, the default
-	// billing address, or the first other address that has one.
+	// Default: the mobile, or else the phone, of the first of `addresses` that
+	// has either.
 	PrimaryPhone FieldConfig `yaml:"primaryPhone"`
 
-	// Default: the country of the first address that exists, in that order.
+	// Default: that of the first of `addresses`.
 	Country FieldConfig `yaml:"country"`
 
 	// Default: `UTC`, on create only.

@@ -24,8 +24,9 @@ func (d *decoder) check(c *Config, o LoadOptions) {
 	for i := range c.Listeners {
 		d.options(&c.Listeners[i], c.MessageListenerMode, o.Listeners)
 	}
-	if _, given := d.at["fluent-connect.listeners"]; len(c.Listeners) == 0 && (given || !o.WithoutListeners) {
-		d.fail(c.At("fluent-connect.listeners"), "fluent-connect.listeners", "none is given; add the source of the notifications")
+	const listeners = "fluent-connect.listeners"
+	if _, given := d.at[listeners]; !given && !o.WithoutListeners {
+		d.fail(c.At(listeners), listeners, "none is given; add the source of the notifications")
 	}
 	d.checkAccounts(c)
 	d.checkMapping(c)
@@ -48,18 +49,18 @@ func (d *decoder) checkRoutes(c *Config) {
 			Route: defaultRoute,
 			Props: RoutePropsConfig{Name: "customer", InclusionFilter: []string{"ResourceUpdated", "ResourceCreated"}},
 		}}
-	} else if len(c.RouteMapping) == 0 {
+	} else if c.RouteMapping != nil && len(c.RouteMapping) == 0 {
 		d.fail(c.At(mapping), mapping, "is empty; add an entry, or take it out for the default")
 	}
 	if _, given := d.at[routes]; !given {
 		c.Routes = []RouteConfig{{At: c.At(routes), Route: defaultRoute, HandlerName: defaultHandler}}
-	} else if len(c.Routes) == 0 {
+	} else if c.Routes != nil && len(c.Routes) == 0 {
 		d.fail(c.At(routes), routes, "is empty; add an entry, or take it out for the default")
 	}
 }
 
 func (d *decoder) checkAccounts(c *Config) {
-	if _, given := d.at["accounts"]; given && len(c.Accounts) == 0 {
+	if c.Accounts != nil && len(c.Accounts) == 0 {
 		d.fail(c.At("accounts"), "accounts", "none is given; add one with commercetools and fluent")
 	}
 	first := map[string]Pos{}
@@ -76,22 +77,6 @@ func (d *decoder) checkAccounts(c *Config) {
 			d.fail(c.At(path), path, "%q has an account already, on line %d; a project goes to one", key, at.Line)
 		}
 		first[key] = c.At(path)
-	}
-}
-
-func (d *decoder) checkMapping(c *Config) {
-	first := map[string]Pos{c.Mapping.IDAttribute: c.At("mapping.id-attribute")}
-	for i, a := range c.Mapping.Attributes {
-		path := fmt.Sprintf("mapping.attributes[%d].name", i)
-		if at, twice := first[a.Name]; twice && a.Name != "" {
-			what := "stands twice, first on line " + fmt.Sprint(at.Line) + "; keep one"
-			if a.Name == c.Mapping.IDAttribute {
-				what = "is the attribute of the commercetools id; take it out, or name another in mapping.id-attribute"
-			}
-			d.fail(c.At(path), path, "%q %s", a.Name, what)
-			continue
-		}
-		first[a.Name] = c.At(path)
 	}
 }
 

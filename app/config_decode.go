@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,8 +13,12 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// maxSteps bounds the work that aliases of aliases can make of a small file.
-const maxSteps = 200_000
+// Aliases of aliases can make much work of a small file: the values looked at,
+// and the mappings merged into each other, are bounded.
+const (
+	maxSteps   = 200_000
+	maxMerging = 32
+)
 
 // A decoder fills structs from YAML by their tags: yaml is the key, default
 // what holds without it, required that there is none, min, max and oneof bound
@@ -24,9 +29,11 @@ type decoder struct {
 	fill     filler
 	at       map[string]Pos
 	hoisted  map[string]bool
+	sections map[string][]string // by homes
 	problems []Problem
 	ignored  []Note
 	steps    int
+	merging  int
 	stopped  bool
 }
 
@@ -66,9 +73,9 @@ func (d *decoder) pos(n *yaml.Node) Pos { return Pos{d.file, n.Line, n.Column} }
 
 // step counts the work, and ends it with one error when it is too much.
 func (d *decoder) step(n *yaml.Node) bool {
-	if d.steps++; d.steps > maxSteps && !d.stopped {
-		d.stopped = true
+	if d.steps++; d.steps > maxSteps {
 		d.fail(d.pos(n), "", "aliases (*) go round in circles or stand for too many values; write the values out")
+		d.stopped = true
 	}
 	return !d.stopped
 }
@@ -128,8 +135,9 @@ func (d *decoder) keys(entries []entry, at Pos, path string, v reflect.Value) {
 	for _, e := range entries {
 		given[fold(e.key.Value)] = e
 	}
+	var missing []string
 	fields := fieldsOf(v.Type())
-	meant := d.unknown(entries, fields, path, v.Type())
+	meant := d.unknown(entries, fields, path)
 	for _, f := range fields {
 		e, ok := given[fold(f.key)]
 		child := join(path, f.key)
@@ -143,10 +151,13 @@ func (d *decoder) keys(entries []entry, at Pos, path string, v reflect.Value) {
 		case f.Tag.Get("required") != "" && ok:
 			d.fail(d.pos(e.key), child, "is empty; give it a value")
 		case f.Tag.Get("required") != "" && !meant[f.key]:
-			d.fail(at, path, "no %s; add it", f.key)
+			missing = append(missing, f.key)
 		default:
 			d.absent(at, child, v.FieldByIndex(f.Index), f.Tag)
 		}
+	}
+	if len(missing) > 0 {
+		d.fail(at, path, "%s no %s; add what is missing", has(path), either(missing))
 	}
 }
 
@@ -329,7 +340,7 @@ func (d *decoder) text(text, quote string, at Pos, path string, v reflect.Value,
 	if words := strings.Fields(tag.Get("oneof")); len(words) > 0 {
 		i := slices.IndexFunc(words, func(w string) bool { return strings.EqualFold(w, text) })
 		if i < 0 {
-			d.fail(at, path, "%s: not known here; write %s", quote, strings.Join(words, " or "))
+			d.fail(at, path, "%s: not known here; write %s", quote, either(words))
 			return
 		}
 		text = words[i]
@@ -419,11 +430,34 @@ func kindOf(n *yaml.Node) string {
 	return "one value"
 }
 
-// quoted shows a value as it stands in the file, its placeholders unfilled.
+var (
+	userOfURL  = regexp.MustCompile(`//[^/]*@`)
+	queryOfURL = regexp.MustCompile(`\?.*`)
+)
+
+// quoted shows a value as it stands in the file: its placeholders unfilled, and
+// without what a URL has of user, password and query (promise 7).
 func quoted(n *yaml.Node) string {
-	text := []rune(n.Value)
-	if len(text) > 60 {
-		return strconv.Quote(string(text[:60]) + "…")
+	text := n.Value
+	if strings.Contains(text, "//") {
+		text = userOfURL.ReplaceAllString(text, "//"+redacted+"@")
+		text = queryOfURL.ReplaceAllString(text, "?…")
 	}
-	return strconv.Quote(n.Value)
+	return strconv.Quote(cut(text))
+}
+
+// has begins a sentence about a section, or about the file itself.
+func has(path string) string {
+	if path == "" {
+		return "the file has"
+	}
+	return "has"
+}
+
+func either(words []string) string {
+	last := len(words) - 1
+	if last == 0 {
+		return words[0]
+	}
+	return strings.Join(words[:last], ", ") + " or " + words[last]
 }

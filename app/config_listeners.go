@@ -25,7 +25,7 @@ type ListenerConfig struct {
 	// Options is what the function of that type made, filled from the file.
 	Options any
 
-	entries []entry // without type
+	entries []entry // without type, until Options is filled
 }
 
 // listeners decodes what is the same for all types; which options a listener
@@ -35,7 +35,11 @@ func (d *decoder) listeners(n *yaml.Node, at Pos, path string, out *Listeners) {
 		d.fail(at, path, "is %s; write a mapping of names to their options", kindOf(n))
 		return
 	}
-	for _, e := range d.entries(n, path, exact) {
+	entries := d.entries(n, path, exact)
+	if len(entries) == 0 {
+		d.fail(at, path, "none is given; add the source of the notifications")
+	}
+	for _, e := range entries {
 		l := ListenerConfig{ID: e.key.Value, At: d.pos(e.key)}
 		here := join(path, l.ID)
 		d.at[here] = l.At
@@ -83,6 +87,7 @@ func (d *decoder) options(l *ListenerConfig, mode string, known map[string]func(
 		return
 	}
 	d.keys(l.entries, l.At, path, v.Elem())
+	l.entries = nil // they may hold secrets as they stand in the file
 }
 
 // MarshalYAML writes the listeners as the file has them.

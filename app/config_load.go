@@ -159,7 +159,12 @@ func (c *Config) At(key string) Pos {
 	return Pos{File: c.file}
 }
 
+// fail notes a mistake. Once the decoder has stopped, what is missing is so for
+// that reason alone.
 func (d *decoder) fail(at Pos, path, format string, args ...any) {
+	if d.stopped {
+		return
+	}
 	d.problems = append(d.problems, Problem{at, d.shown(path), fmt.Sprintf(format, args...)})
 }
 
@@ -175,10 +180,6 @@ func (d *decoder) shown(path string) string {
 // hoist moves what may stand at the top of the file as well to where it is
 // decoded, under fluent-connect.
 func (d *decoder) hoist(root *yaml.Node) *yaml.Node {
-	root = resolve(root)
-	if root.Kind != yaml.MappingNode {
-		return root
-	}
 	canonical := map[string]string{"listeners": "listeners", "routemapping": "route-mapping", "routes": "routes"}
 	var top, moved []*yaml.Node
 	section := &yaml.Node{Kind: yaml.MappingNode}

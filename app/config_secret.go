@@ -2,6 +2,7 @@ package app
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 )
@@ -37,7 +38,7 @@ func (s Secret) Source() string { return s.source }
 func (s Secret) IsZero() bool { return s.value == nil }
 
 // Format prints <secret> under every verb.
-func (Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }
+func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
 // LogValue makes slog print <secret>.
 func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }

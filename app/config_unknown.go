@@ -8,7 +8,7 @@ import (
 
 // unknown reports the keys that no field takes. It returns the keys they were
 // probably meant to be, so that these are not reported as missing too.
-func (d *decoder) unknown(entries []entry, fields []field, path string, t reflect.Type) (meant map[string]bool) {
+func (d *decoder) unknown(entries []entry, fields []field, path string) (meant map[string]bool) {
 	meant = map[string]bool{}
 	var known []string
 	for _, f := range fields {
@@ -25,7 +25,7 @@ func (d *decoder) unknown(entries []entry, fields []field, path string, t reflec
 		if near := nearest(key, known); near != "" {
 			meant[near] = true
 			what = `unknown key; did you mean "` + near + `"?`
-		} else if home := homes(reflect.TypeFor[Config]())[fold(key)]; len(home) == 1 && home[0] != "" {
+		} else if home := d.homes()[fold(key)]; len(home) == 1 && home[0] != "" {
 			what = `unknown key here; it belongs under "` + home[0] + `"`
 		}
 		d.fail(d.pos(e.key), join(path, cut(key)), "%s", what)
@@ -33,8 +33,15 @@ func (d *decoder) unknown(entries []entry, fields []field, path string, t reflec
 	return meant
 }
 
-// homes lists, for each key, the sections that have it.
-func homes(t reflect.Type) map[string][]string {
+// homes lists, for each key of the file, the sections that have it.
+func (d *decoder) homes() map[string][]string {
+	if d.sections == nil {
+		d.sections = sectionsOf(reflect.TypeFor[Config]())
+	}
+	return d.sections
+}
+
+func sectionsOf(t reflect.Type) map[string][]string {
 	all := map[string][]string{}
 	var walk func(t reflect.Type, path string)
 	walk = func(t reflect.Type, path string) {
@@ -89,10 +96,10 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// cut keeps an absurd key from filling the screen.
-func cut(key string) string {
-	if r := []rune(key); len(r) > 60 {
+// cut keeps an absurd text from filling the screen.
+func cut(text string) string {
+	if r := []rune(text); len(r) > 60 {
 		return string(r[:60]) + "…"
 	}
-	return key
+	return text
 }

@@ -3,6 +3,7 @@ package app
 import (
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net"
 	"net/url"
@@ -142,6 +143,9 @@ func (n NATSURL) String() string {
 	}
 	return strings.Join(parts, ",")
 }
+
+// Format prints the same under every verb.
+func (n NATSURL) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, n.String()) }
 
 // MarshalText writes the address without user, password and token.
 func (n NATSURL) MarshalText() ([]byte, error) { return []byte(n.String()), nil }

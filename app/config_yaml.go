@@ -25,6 +25,8 @@ func (d *decoder) parseYAML(data []byte) *yaml.Node {
 		d.fail(Pos{d.file, docs[1].Line, 0}, "", "a second document begins here; the file is one document, take out the line ---")
 	case len(docs) == 0 || len(docs[0].Content) == 0 || isNull(docs[0].Content[0]):
 		d.fail(Pos{d.file, 1, 0}, "", "the file is empty; it needs fluent-connect with listeners, and accounts")
+	case resolve(docs[0].Content[0]).Kind != yaml.MappingNode:
+		d.fail(Pos{d.file, 1, 0}, "", "the file is %s; it needs keys, such as fluent-connect and accounts", kindOf(docs[0].Content[0]))
 	default:
 		return docs[0].Content[0]
 	}
@@ -54,7 +56,7 @@ func syntaxError(data []byte, err error) (line int, what string) {
 	case strings.Contains(le.Message, "cannot start any token"):
 		return line, "a value begins with a character that YAML reserves (@, `, % or a tab); put it in quotes"
 	case strings.Contains(le.Message, "mapping values are not allowed"):
-		return line, "a colon where none may be; check the indentation, and put values that hold \": \" in quotes"
+		return line, "a colon where none may be; check the indentation here and above, and put values that hold \": \" in quotes"
 	case strings.Contains(le.Message, "max depth"):
 		return line, "nested too deeply; correct the brackets"
 	case strings.Contains(text, "${") && strings.ContainsAny(text, "{["):
@@ -146,23 +148,27 @@ func (d *decoder) entries(n *yaml.Node, path string, same func(string) string) [
 	return own
 }
 
+// merged lists what << brings: a mapping, or several in a list.
 func (d *decoder) merged(n *yaml.Node, path string, same func(string) string) []entry {
-	n = resolve(n)
-	switch {
-	case n.Kind == yaml.MappingNode && d.step(n):
-		return d.entries(n, path, same)
-	case n.Kind == yaml.SequenceNode && d.step(n):
-		var all []entry
-		for _, c := range n.Content {
-			if resolve(c).Kind != yaml.MappingNode {
-				return append(all, d.merged(c, path, same)...)
-			}
-			all = append(all, d.merged(c, path, same)...)
-		}
-		return all
-	case d.stopped:
-	default:
-		d.fail(d.pos(n), path, "<< merges something that is not a mapping; name an anchored mapping")
+	if d.merging++; d.merging > maxMerging {
+		d.steps = maxSteps
 	}
-	return nil
+	defer func() { d.merging-- }()
+	parts := []*yaml.Node{n}
+	if list := resolve(n); list.Kind == yaml.SequenceNode {
+		parts = list.Content
+	}
+	var all []entry
+	for _, part := range parts {
+		part = resolve(part)
+		if !d.step(part) {
+			return nil
+		}
+		if part.Kind != yaml.MappingNode {
+			d.fail(d.pos(n), path, "<< merges something that is not a mapping; name an anchored mapping")
+			return nil
+		}
+		all = append(all, d.entries(part, path, same)...)
+	}
+	return all
 }

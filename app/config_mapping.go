@@ -1,0 +1,60 @@
+package app
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/ct2fluent/ct2fluent/customer"
+)
+
+// checkMapping compiles the mapping for its mistakes alone, so that they are
+// told together with all others.
+func (d *decoder) checkMapping(c *Config) {
+	_, err := customer.CompileMapping(mappingConfig(c))
+	all := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		all = joined.Unwrap()
+	}
+	for _, err := range all {
+		if err == nil {
+			continue
+		}
+		at, what := c.At("mapping"), err.Error()
+		if place, rest, ok := strings.Cut(what, ": "); ok && strings.HasPrefix(place, d.file+":") {
+			at.Line, _ = strconv.Atoi(strings.TrimPrefix(place, d.file+":"))
+			what = rest
+		}
+		d.fail(at, "", "%s", what)
+	}
+}
+
+// mappingConfig is the mapping as package customer takes it.
+func mappingConfig(c *Config) customer.MappingConfig {
+	expression := func(e Expr) customer.Expression {
+		if e.IsZero() {
+			return customer.Expression{}
+		}
+		return customer.Expression{Text: e.Text, Place: e.At.String()}
+	}
+	text := func(f FieldConfig) customer.Field {
+		return customer.Field{Value: expression(f.Value), TooLong: f.TooLong}
+	}
+	m := c.Mapping
+	out := customer.MappingConfig{
+		Username:       expression(m.Username),
+		IDAttribute:    m.IDAttribute,
+		Cleared:        m.Cleared,
+		Title:          text(m.Title),
+		FirstName:      text(m.FirstName),
+		LastName:       text(m.LastName),
+		PrimaryEmail:   text(m.PrimaryEmail),
+		PrimaryPhone:   text(m.PrimaryPhone),
+		Country:        text(m.Country),
+		Timezone:       text(m.Timezone),
+		PromotionOptIn: expression(m.PromotionOptIn),
+	}
+	for _, a := range m.Attributes {
+		out.Attributes = append(out.Attributes, customer.Attribute{Name: a.Name, Type: a.Type, Value: expression(a.Value)})
+	}
+	return out
+}
