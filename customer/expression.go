@@ -117,6 +117,9 @@ func (w want) admits(t reflect.Type) bool {
 }
 
 func kindOf(t reflect.Type) want {
+	if t == reflect.TypeFor[json.Number]() {
+		return wantNumber
+	}
 	switch t.Kind() {
 	case reflect.String:
 		return wantText
@@ -238,10 +241,11 @@ func (x *expression) json(machine *vm.VM, env *environment) (json.RawMessage, er
 		return nil, err
 	}
 	if x.want != wantAny {
-		var ok bool
-		if v, ok = x.scalar(v); !ok {
+		scalar, ok := x.scalar(v)
+		if !ok {
 			return nil, x.mismatch(v)
 		}
+		v = scalar
 	}
 	doc, err := json.Marshal(v)
 	if err != nil {
@@ -253,21 +257,21 @@ func (x *expression) json(machine *vm.VM, env *environment) (json.RawMessage, er
 	return doc, nil
 }
 
-// scalar turns v into what is wanted, or gives it back as it was. Numbers keep
-// every digit: those of custom fields can exceed a float64.
+// scalar turns v into what is wanted, if it can be that. Numbers keep every
+// digit: those of custom fields can exceed a float64.
 func (x *expression) scalar(v any) (any, bool) {
 	switch s := v.(type) {
 	case string:
-		return v, x.want == wantScalar
+		return s, x.want == wantScalar
 	case bool:
 		if x.want == wantScalar {
 			return strconv.FormatBool(s), true
 		}
-		return v, x.want == wantBool
+		return s, x.want == wantBool
 	}
 	n, ok := number(v)
 	if !ok {
-		return v, false
+		return nil, false
 	}
 	switch x.want {
 	case wantScalar:
