@@ -46,7 +46,7 @@ func TestPut(t *testing.T) {
 		{"no JSON", `{"a":1}{"a":2} jane@example.com`, []string{`{"a":1}`, `{"a":2}`}, 400, `{"error":"invalid request: value 3, after byte 15: not JSON; 2 put before"}`},
 		{"cut off", `{"a":1}{"a"`, []string{`{"a":1}`}, 400, `{"error":"invalid request: value 2, after byte 7: not complete; 1 put before"}`},
 		{"an array cut off", `[{"a":1}`, []string{`{"a":1}`}, 400, `{"error":"invalid request: value 2, after byte 8: not complete; 1 put before"}`},
-		{"an array cut off after a comma", `[{"a":1},`, []string{`{"a":1}`}, 400, `{"error":"invalid request: value 2, after byte 8: not complete; 1 put before"}`},
+		{"an array cut off after a comma", `[{"a":1},`, []string{`{"a":1}`}, 400, `{"error":"invalid request: value 2, after byte 9: not complete; 1 put before"}`},
 		{"an array that ends twice", `[{"a":1}]]`, []string{`{"a":1}`}, 400, `{"error":"invalid request: value 2, after byte 9: not JSON; 1 put before"}`},
 		{"too large", `{"a":1}"` + strings.Repeat("x", 1<<20+2*readAhead) + `"`, []string{`{"a":1}`}, 413, `{"error":"invalid request: value 2, after byte 7: http: request body too large; 1 put before"}`},
 		{"large together", strings.Repeat(`"`+strings.Repeat("x", 1<<19)+`"`, 4), slices.Repeat([]string{`"` + strings.Repeat("x", 1<<19) + `"`}, 4), 200, `{"put":4}`},
