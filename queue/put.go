@@ -123,34 +123,89 @@ func (q *Queue) gather(group []*put) (_ []*put, next *put) {
 	}
 }
 
+// few is how many puts of one notification each go one after the other rather
+// than as a batch. A batch makes, syncs and removes a store of its own: that
+// costs about as much as syncing so many.
+const few = 24
+
 func (q *Queue) commit(ctx context.Context, group []*put) {
-	err := q.append(ctx, group)
-	if len(group) > 1 && refused(err) && !errors.Is(err, ct2fluent.ErrFull) {
-		// One that is refused must not fail the others of its group.
-		for _, p := range group {
-			p.done <- q.append(ctx, []*put{p})
-		}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitWithin)
+	defer cancel()
+	if err := q.store.Room(); err != nil {
+		answer(group, fmt.Errorf("%w: %w", ct2fluent.ErrFull, err))
 		return
 	}
+	if n := count(group); n <= few && n == len(group) {
+		q.publish(ctx, group)
+		return
+	}
+	err := q.append(ctx, group)
+	if len(group) == 1 || !refused(err) {
+		answer(group, err)
+		return
+	}
+	// One that is refused must not fail the others of its group.
+	for _, p := range group {
+		p.done <- q.append(ctx, []*put{p})
+	}
+}
+
+func answer(group []*put, err error) {
 	for _, p := range group {
 		p.done <- err
 	}
 }
 
+func count(group []*put) int {
+	n := 0
+	for _, p := range group {
+		n += len(p.msgs)
+	}
+	return n
+}
+
+// publish stores puts of one notification each, each on its own: the next is
+// under way while the server syncs the one before.
+func (q *Queue) publish(ctx context.Context, group []*put) {
+	begin := time.Now()
+	acks := make([]jetstream.PubAckFuture, len(group))
+	for i, p := range group {
+		ack, err := q.store.JetStream().PublishMsgAsync(p.msgs[0])
+		if err != nil {
+			p.done <- q.notStored(err)
+			continue
+		}
+		acks[i] = ack
+	}
+	n := 0
+	for i, ack := range acks {
+		if ack == nil {
+			continue
+		}
+		p := group[i]
+		select {
+		case ok := <-ack.Ok():
+			q.stored([]*put{p}, ok.Sequence, ok.Sequence)
+			p.done <- nil
+			n++
+		case err := <-ack.Err():
+			p.done <- q.notStored(err)
+		case <-ctx.Done():
+			p.done <- q.notStored(ctx.Err())
+		}
+	}
+	q.observe.Put(n, time.Since(begin))
+}
+
 // append stores a group, all or none, and hands it over to its lanes.
 func (q *Queue) append(ctx context.Context, group []*put) error {
-	if err := q.store.Room(); err != nil {
-		return fmt.Errorf("%w: %w", ct2fluent.ErrFull, err)
-	}
-	var msgs []*nats.Msg
+	msgs := make([]*nats.Msg, 0, count(group))
 	for _, p := range group {
 		for _, m := range p.msgs {
 			m.Header, m.Reply = nil, "" // what an earlier batch has written there
 			msgs = append(msgs, m)
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitWithin)
-	defer cancel()
 	begin := time.Now()
 	last, err := q.store.Append(ctx, msgs...)
 	if err != nil {
