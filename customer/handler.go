@@ -101,9 +101,8 @@ type Handler struct {
 type account struct {
 	Account
 	*Handler
-	log                    *slog.Logger
-	reads, lookups, writes company
-	fill                   fill
+	log  *slog.Logger
+	fill fill
 }
 
 // New makes a handler. Run it as well: an account whose ledger is empty is held

@@ -2,13 +2,11 @@ package customer
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/ct2fluent/ct2fluent"
 	"github.com/ct2fluent/ct2fluent/commercetools"
 )
 
@@ -19,7 +17,6 @@ const atOnce = 16
 // read gets the customers: many by one query, then by id those the query does
 // not have or has too old.
 func (a *account) read(ctx context.Context, items []*item) {
-	mark := a.reads.now()
 	if len(items) > 1 {
 		ids := make([]string, len(items))
 		byID := map[string]*item{}
@@ -29,7 +26,7 @@ func (a *account) read(ctx context.Context, items []*item) {
 		got, err := a.From.Customers(ctx, ids)
 		// A query that is refused may be so for one strange id among many.
 		if err != nil && readKind(err) != commercetools.Refused {
-			endAll(items, readFault(fmt.Errorf("read %d customers: %w", len(items), err)))
+			endAll(items, readFault(fmt.Errorf("read %d customers: %w", len(items), err), false))
 			return
 		}
 		for i := range got {
@@ -42,8 +39,6 @@ func (a *account) read(ctx context.Context, items []*item) {
 	for _, it := range items {
 		if it.customer == nil {
 			single = append(single, it)
-		} else {
-			a.reads.succeeded(it.n.Ref)
 		}
 	}
 	var reading errgroup.Group
@@ -55,9 +50,10 @@ func (a *account) read(ctx context.Context, items []*item) {
 		})
 	}
 	_ = reading.Wait() // each item has its own answer
-	for _, it := range open(single) {
+	company := slices.ContainsFunc(items, func(it *item) bool { return it.answer == nil })
+	for _, it := range single {
 		if it.answer != nil {
-			it.end(a.readAnswer(it, mark))
+			it.end(readFault(it.answer, company))
 		}
 	}
 }
@@ -68,7 +64,6 @@ func (a *account) readOne(ctx context.Context, it *item) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", it.n.Ref, err)
 	}
-	a.reads.succeeded(it.n.Ref)
 	if !it.take(c) {
 		it.end(staleRead(it.n, c.Version, floor(it.n, it.memory)))
 	}
@@ -83,16 +78,4 @@ func (it *item) take(c *commercetools.Customer) bool {
 	it.customer = c
 	it.memory.Floor = c.Version
 	return true
-}
-
-// readAnswer is the outcome of a read by id that gave no customer.
-func (a *account) readAnswer(it *item, mark uint64) error {
-	var e *commercetools.Error
-	switch {
-	case errors.Is(it.answer, commercetools.ErrNotFound):
-		return ct2fluent.Skip("gone")
-	case errors.As(it.answer, &e) && e.Status == http.StatusInternalServerError && a.reads.ownFault(it.n.Ref, mark):
-		return it.answer
-	}
-	return readFault(it.answer)
 }

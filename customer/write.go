@@ -87,13 +87,12 @@ func (a *account) claim(ctx context.Context, items []*item) (ready []*item, clai
 // lookUp asks who has the usernames: in one request, or, where that fails for
 // a reason that may lie in one of them, one by one.
 func (a *account) lookUp(ctx context.Context, items []*item) {
-	mark := a.lookups.now()
 	err := a.lookUpTogether(ctx, items)
 	if err == nil {
 		return
 	}
 	if k := writeKind(err); len(items) == 1 || k != fluent.Refused && k != fluent.TooBig && k != fluent.Failed {
-		a.lookupFailed(items, mark, err)
+		endAll(items, lookupFault(err, false))
 		return
 	}
 	var asking errgroup.Group
@@ -105,9 +104,10 @@ func (a *account) lookUp(ctx context.Context, items []*item) {
 		})
 	}
 	_ = asking.Wait() // each item has its own answer
+	company := slices.ContainsFunc(items, func(it *item) bool { return it.answer == nil })
 	for _, it := range items {
 		if it.answer != nil {
-			a.lookupFailed([]*item{it}, mark, it.answer)
+			it.end(lookupFault(it.answer, company))
 		}
 	}
 }
@@ -122,7 +122,6 @@ func (a *account) lookUpTogether(ctx context.Context, items []*item) error {
 		return fmt.Errorf("look up %d customers: %w", len(items), err)
 	}
 	for _, it := range items {
-		a.lookups.succeeded(it.n.Ref)
 		var has *fluent.Customer
 		if c, ok := found[it.id.username]; ok {
 			has = &c
@@ -144,16 +143,6 @@ func (a *account) lookUpTogether(ctx context.Context, items []*item) error {
 func count(f func(project string), project string) {
 	if f != nil {
 		f(project)
-	}
-}
-
-func (a *account) lookupFailed(items []*item, mark uint64, err error) {
-	for _, it := range items {
-		if writeKind(err) == fluent.Failed && a.lookups.ownFault(it.n.Ref, mark) {
-			it.end(err)
-			continue
-		}
-		it.end(lookupFault(err))
 	}
 }
 
@@ -184,33 +173,27 @@ func (a *account) intend(ctx context.Context, items []*item) {
 // send writes the items and ends them by Fluent's answers. Those that met
 // "already exists" or "not found" stay open for the next round.
 func (a *account) send(ctx context.Context, items []*item) {
-	mark := a.writes.now()
 	var sending sync.WaitGroup
 	for _, group := range groups(items) {
 		sending.Go(func() { a.sendTogether(ctx, group) })
 	}
 	sending.Wait()
+	company := slices.ContainsFunc(items, func(it *item) bool { return it.answer == nil })
 	for _, it := range items {
 		if it.answer == nil {
-			a.writes.succeeded(it.n.Ref)
 			it.memory = a.written(it)
 			it.end(nil)
+			continue
 		}
-	}
-	for _, it := range open(items) {
 		kind := writeKind(it.answer)
-		creating := it.id.next() == create
-		switch err := fmt.Errorf("write %s: %w", it.n.Ref, it.answer); {
-		case kind == fluent.Exists && creating, kind == fluent.Missing && !creating:
+		if creating := it.id.next() == create; kind == fluent.Exists && creating || kind == fluent.Missing && !creating {
 			it.id = it.id.met(kind)
-		case kind == fluent.Failed && a.writes.ownFault(it.n.Ref, mark):
-			it.end(err)
-		case kind == fluent.Unclear:
-			it.memory = doubt(it.memory)
-			it.end(writeFault(err))
-		default:
-			it.end(writeFault(err))
+			continue
 		}
+		if kind == fluent.Unclear {
+			it.memory = doubt(it.memory)
+		}
+		it.end(writeFault(fmt.Errorf("write %s: %w", it.n.Ref, it.answer), company))
 	}
 }
 
