@@ -16,7 +16,11 @@ type Config struct {
 	// Which commercetools project goes to which Fluent account and retailer.
 	Accounts []AccountConfig `yaml:"accounts" required:"true"`
 
-	// How a commercetools customer becomes a Fluent customer.
+	// How a commercetools customer becomes a Fluent customer: an expression
+	// ([expr](https://expr-lang.org/docs/language-definition)) for each field,
+	// over `customer`, `addresses` (the default shipping address first, the
+	// default billing address next, then the others), `retailerId` and
+	// `projectKey`. What is left out keeps its default.
 	Mapping MappingConfig `yaml:"mapping"`
 
 	// Where notifications wait and what the ledger remembers.
@@ -185,10 +189,7 @@ type FluentConfig struct {
 	BatchSize int `yaml:"batch-size" default:"200" min:"1" max:"1000"`
 }
 
-// A MappingConfig has an expression for each field of a Fluent customer, over
-// `customer`, `addresses` (the default shipping address first, the default
-// billing address next, then the others), `retailerId` and `projectKey`. What
-// is left out keeps its default.
+// A MappingConfig has an expression for each field of a Fluent customer.
 type MappingConfig struct {
 	// The username a new customer gets; it is remembered, and never changes.
 	// Default: `retailerId + "_" + customer.email`.

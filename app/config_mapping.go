@@ -1,6 +1,7 @@
 package app
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -11,21 +12,33 @@ import (
 // told together with all others.
 func (d *decoder) checkMapping(c *Config) {
 	_, err := customer.CompileMapping(mappingConfig(c))
-	all := []error{err}
+	if err == nil {
+		return
+	}
+	mistakes := []error{err}
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		all = joined.Unwrap()
+		mistakes = joined.Unwrap()
 	}
-	for _, err := range all {
-		if err == nil {
-			continue
-		}
-		at, what := c.At("mapping"), err.Error()
-		if place, rest, ok := strings.Cut(what, ": "); ok && strings.HasPrefix(place, d.file+":") {
+	for _, err := range mistakes {
+		at, text := c.At("mapping"), err.Error()
+		if place, rest, ok := strings.Cut(text, ": "); ok && strings.HasPrefix(place, d.file+":") {
 			at.Line, _ = strconv.Atoi(strings.TrimPrefix(place, d.file+":"))
-			what = rest
+			text = rest
 		}
-		d.fail(at, "", "%s", what)
+		key, what, ok := strings.Cut(text, ": ")
+		if !ok {
+			key, what = "mapping", text
+		}
+		if !d.refused(key) {
+			d.fail(at, key, "%s", what)
+		}
 	}
+}
+
+// refused tells whether a key has a mistake already, so that what follows from
+// it is not told too.
+func (d *decoder) refused(key string) bool {
+	return slices.ContainsFunc(d.problems, func(p Problem) bool { return p.Key == key })
 }
 
 // mappingConfig is the mapping as package customer takes it.
