@@ -27,15 +27,10 @@ func openAt(t testing.TB, dir string, o Options) *Queue {
 	return q
 }
 
-func BenchmarkPut1(b *testing.B) { benchmarkPut(b, 1) }
-
-func BenchmarkPut8(b *testing.B) { benchmarkPut(b, 8) }
-func BenchmarkPut16(b *testing.B) { benchmarkPut(b, 16) }
-func BenchmarkPut24(b *testing.B) { benchmarkPut(b, 24) }
-func BenchmarkPut32(b *testing.B) { benchmarkPut(b, 32) }
+func BenchmarkPut1(b *testing.B)   { benchmarkPut(b, 1) }
+func BenchmarkPut8(b *testing.B)   { benchmarkPut(b, 8) }
+func BenchmarkPut64(b *testing.B)  { benchmarkPut(b, 64) }
 func BenchmarkPut256(b *testing.B) { benchmarkPut(b, 256) }
-
-func BenchmarkPut64(b *testing.B) { benchmarkPut(b, 64) }
 
 func benchmarkPut(b *testing.B, callers int) {
 	q := openAt(b, b.TempDir(), Options{Projects: []string{"p"}})

@@ -40,7 +40,7 @@ type lane struct {
 }
 
 func newLane(token string, bulk bool) *lane {
-	return &lane{token: token, bulk: bulk, wake: make(chan struct{}, 1), check: true, reading: true}
+	return &lane{token: token, bulk: bulk, wake: make(chan struct{}, 1)}
 }
 
 // filter matches the subjects of the lane.

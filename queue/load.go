@@ -44,6 +44,8 @@ func (q *Queue) load(ctx context.Context) error {
 		if err := q.restore(ctx, l); err != nil {
 			return err
 		}
+		behind := l.read < q.tail
+		l.check, l.reading = behind, behind
 	}
 	// A lane must have a record before something is put into it: the records
 	// are how a project that is configured no longer is found.

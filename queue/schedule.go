@@ -236,8 +236,9 @@ func (s *schedule) next(now time.Time) *batch {
 	return nil
 }
 
-// mayTake keeps one worker free for each project that has none: a project
-// whose every call takes until its deadline must not occupy them all.
+// mayTake keeps a worker free for each project that has none, up to half of
+// them: a project whose every call takes until its deadline must not occupy
+// them all.
 func (s *schedule) mayTake(a *account) bool {
 	if a.busy == 0 {
 		return true
@@ -248,7 +249,7 @@ func (s *schedule) mayTake(a *account) bool {
 			without++
 		}
 	}
-	return s.Workers-s.busy-1 >= without
+	return s.Workers-s.busy-1 >= min(without, s.Workers/2)
 }
 
 // take makes a batch of one account. Slow start limits it after a hold.
