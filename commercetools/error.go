@@ -52,7 +52,7 @@ type Error struct {
 	Operation  string        // "customer", "customers", "page" or "check"
 	Kind       Kind          //
 	Status     int           // HTTP status; 0 where there was no answer
-	Code       string        // of commercetools or of OAuth; empty for none
+	Code       string        // of commercetools; or "unreadable", "impossible-id"; empty for none
 	Field      string        // of the customer, where its value is what cannot be read
 	RetryAfter time.Duration // what commercetools asked for; 0 for nothing
 	Err        error         // the cause; may be nil
