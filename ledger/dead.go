@@ -1,0 +1,176 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/ct2fluent/ct2fluent"
+)
+
+// replayAtOnce is how many dead letters are put into the queue together.
+const replayAtOnce = 50
+
+// A Filter selects dead letters.
+type Filter struct {
+	Reason string // empty: any
+	// After is the sequence of a notification whose dead letter the selected
+	// ones follow: the last one of the page before. 0: from the first.
+	After uint64
+}
+
+// DeadLetters gives the selected dead letters in the order in which they died,
+// without bodies. It reads on as it is ranged over, holds a page at a time, and
+// ends after an error. ErrNotFound: the letter of Filter.After is gone.
+func (l *Ledger) DeadLetters(ctx context.Context, f Filter) iter.Seq2[DeadLetter, error] {
+	return func(yield func(DeadLetter, error) bool) {
+		var from uint64
+		if f.After > 0 {
+			m, err := l.letter(ctx, f.After)
+			if err != nil {
+				yield(DeadLetter{}, err)
+				return
+			}
+			from = m.seq + 1
+		}
+		for m, err := range l.scan(ctx, letters+">", from) {
+			if err != nil {
+				yield(DeadLetter{}, err)
+				return
+			}
+			d, err := decodeLetter(m.data)
+			if err == nil && f.Reason != "" && d.Reason != f.Reason {
+				continue
+			}
+			d.Notification.Body = nil
+			if !yield(d, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Dead gives the dead letter of a notification, with its body, or ErrNotFound.
+func (l *Ledger) Dead(ctx context.Context, seq uint64) (DeadLetter, error) {
+	m, err := l.letter(ctx, seq)
+	if err != nil {
+		return DeadLetter{}, err
+	}
+	return decodeLetter(m.data)
+}
+
+func (l *Ledger) letter(ctx context.Context, seq uint64) (message, error) {
+	newest, err := l.newest(ctx, letterSubject(seq))
+	if err != nil {
+		return message{}, err
+	}
+	m, found := newest[letterSubject(seq)]
+	if !found {
+		return message{}, fmt.Errorf("dead letter %d: %w", seq, ErrNotFound)
+	}
+	return m, nil
+}
+
+// Drop removes the dead letters of notifications and says how many there were.
+// Those that are not there are passed over.
+func (l *Ledger) Drop(ctx context.Context, seqs ...uint64) (n int, err error) {
+	for _, seq := range seqs {
+		err := l.drop(ctx, seq)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+func (l *Ledger) drop(ctx context.Context, seq uint64) error {
+	l.removing.Lock()
+	defer l.removing.Unlock()
+	m, err := l.letter(ctx, seq)
+	if err != nil {
+		return err
+	}
+	return l.remove(ctx, m)
+}
+
+// remove deletes a dead letter that was just read, while removing is held. Its
+// bytes are overwritten: they may hold personal data.
+func (l *Ledger) remove(ctx context.Context, m message) error {
+	if err := l.stream.SecureDeleteMsg(ctx, m.seq); err != nil {
+		return fmt.Errorf("remove a dead letter: %w", err)
+	}
+	l.commits.removed()
+	return nil
+}
+
+// Replay puts the dead letters of notifications into the queue once more and
+// removes them here. It says how many; those that are not there are passed
+// over. A replayed one is received anew, works even if its version is known,
+// and yields to live traffic. One whose removal was cut off by a crash lies
+// here still and may be replayed again, which does no harm.
+func (l *Ledger) Replay(ctx context.Context, seqs ...uint64) (n int, err error) {
+	for len(seqs) > 0 {
+		k := min(len(seqs), replayAtOnce)
+		done, err := l.replay(ctx, seqs[:k])
+		n += done
+		if err != nil {
+			return n, err
+		}
+		seqs = seqs[k:]
+	}
+	return n, nil
+}
+
+func (l *Ledger) replay(ctx context.Context, seqs []uint64) (n int, err error) {
+	l.removing.Lock()
+	defer l.removing.Unlock()
+	subjects := make([]string, len(seqs))
+	for i, seq := range seqs {
+		subjects[i] = letterSubject(seq)
+	}
+	newest, err := l.newest(ctx, subjects...)
+	if err != nil {
+		return 0, err
+	}
+	var ns []ct2fluent.Notification
+	for _, subject := range subjects {
+		m, found := newest[subject]
+		if !found {
+			continue
+		}
+		d, err := decodeLetter(m.data)
+		if err != nil {
+			return 0, err
+		}
+		again := d.Notification
+		again.Seq, again.Attempts, again.Force, again.Bulk, again.Received = 0, 0, true, true, time.Now()
+		ns = append(ns, again)
+	}
+	if len(ns) == 0 {
+		return 0, nil
+	}
+	if err := l.o.Put(ctx, ns...); err != nil {
+		return 0, fmt.Errorf("replay %d dead letters: %w", len(ns), err)
+	}
+	for _, m := range newest {
+		if err := l.remove(ctx, m); err != nil {
+			return len(ns), err
+		}
+	}
+	return len(ns), nil
+}
+
+// countLetters counts the dead letters in one request.
+func (l *Ledger) countLetters(ctx context.Context) (uint64, error) {
+	p, err := l.page(ctx, letters+">", 1, 1)
+	if err != nil {
+		return 0, err
+	}
+	return uint64(len(p.messages)) + p.pending, nil
+}

@@ -1,0 +1,181 @@
+// Package ledger keeps what became of every notification, and what is
+// remembered of every resource between batches.
+//
+// Settle is the outermost handler. It reads the newest entry of each resource
+// of a batch, lets the inner handler work, and writes what came out: per
+// resource an entry with its memory and its outcomes, a letter for each of the
+// dead, and the totals, in one atomic batch of JetStream. All of them are
+// there or none, so the sum holds after any crash (promise 2):
+//
+//	received = written + unchanged + merged + skipped + dead + waiting
+//
+// A notification that is handed out a second time, because the queue's own
+// acknowledgement was lost, is found among the open sequences of its
+// resource's newest entry and is neither worked nor counted again.
+//
+// An entry is written only over the entry that was read. Who finds another one
+// there was overtaken: what it did may have been undone, and the resource is
+// put into the queue once more (promise 4, rule 7).
+//
+// # When a memory is in doubt
+//
+// A write whose answer is lost may or may not have reached Fluent. From then
+// on the remembered hash proves nothing, and its resource must not end as
+// unchanged by it. Three things can leave such a write behind:
+//
+//   - The handler says so. The entry that notes it forgets version and hash,
+//     in the same atomic batch as all the rest.
+//   - The process ended in disorder. Its writes of that moment are not known
+//     to anyone, and a newer notification may be handed out before the one
+//     that comes again. So an unclean start notes the last sequence of the
+//     stream, and the hash of every entry up to it is forgotten when it is
+//     read. A resource that changes has then one write that could have been
+//     spared; one that does not has none.
+//   - The entry could not be written. The same note is made then, up to the
+//     newest of the entries concerned.
+//
+// The version survives the last two: "the work of version v is done" stays
+// true. A write that was sent after the entry was of a read that is at least
+// the entry's floor (rule 1), which is at least v, so whether it landed or
+// not, Fluent holds v or newer. A write that was sent before it and lands
+// after it can be older; but its notification is not settled, comes again, is
+// never taken for known (rule 4) and writes anew. What is known can therefore
+// be skipped after a crash without a call. Should the one that comes again
+// die, there is no such repair: the memory forgets its version then, too.
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/ct2fluent/ct2fluent"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const streamName = "CT2FLUENT_LEDGER"
+
+// perSubject is how many entries are kept of a resource: its timeline.
+const perSubject = 8
+
+// requestTimeout limits one exchange with JetStream.
+const requestTimeout = 10 * time.Second
+
+// ErrNotFound says that there is no such dead letter.
+var ErrNotFound = errors.New("no such dead letter")
+
+// A Store is what a Ledger needs of a *store.Store.
+type Store interface {
+	JetStream() jetstream.JetStream
+	// Append stores all messages or none. Of an error other than
+	// store.ErrOvertaken it is not known which.
+	Append(ctx context.Context, msgs ...*nats.Msg) (last uint64, err error)
+	// Clean tells that the run before this one ended in order.
+	Clean() bool
+	Replicas() int
+}
+
+// Options say what a Ledger works with.
+type Options struct {
+	Store Store
+
+	// MaxAttempts is how often a notification is tried; default 8.
+	MaxAttempts int
+
+	// Floor gives the sequence up to which no notification of a project will
+	// be handed out again. Default: 0 for all, and entries keep every sequence.
+	Floor func(project string) uint64
+
+	// Put puts notifications into the queue: what is replayed and what was
+	// overtaken.
+	Put func(ctx context.Context, ns ...ct2fluent.Notification) error
+
+	Log     *slog.Logger // default: none
+	Observe Observe
+}
+
+// Observe are hooks for metrics. They are called by several goroutines at
+// once; each may be nil.
+type Observe struct {
+	// Outcome is called for n notifications that left Settle, settled or not.
+	Outcome func(o ct2fluent.Outcome, reason string, n int)
+	// Settle is called for the n notifications of a batch with the time it took
+	// to write down what became of them.
+	Settle func(n int, took time.Duration)
+	// Commit is called for each atomic batch with its number of resources.
+	Commit func(n int, took time.Duration)
+}
+
+// A Ledger holds outcomes, memories, totals and dead letters. All methods are
+// safe for concurrent use.
+type Ledger struct {
+	o       Options
+	log     *slog.Logger
+	stream  jetstream.Stream
+	commits *committer
+
+	// removing is held from reading a dead letter to removing it, so that each
+	// is replayed and counted once.
+	removing sync.Mutex
+}
+
+// Open opens the ledger in the store. The time it takes does not grow with the
+// number of resources.
+func Open(ctx context.Context, o Options) (*Ledger, error) {
+	if o.MaxAttempts == 0 {
+		o.MaxAttempts = 8
+	}
+	if o.Floor == nil {
+		o.Floor = func(string) uint64 { return 0 }
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	l := &Ledger{o: o, log: o.Log}
+	var err error
+	l.stream, err = o.Store.JetStream().CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+		Name:               streamName,
+		Subjects:           []string{"l.>"},
+		Storage:            jetstream.FileStorage,
+		Replicas:           o.Store.Replicas(),
+		MaxMsgsPerSubject:  perSubject,
+		AllowDirect:        true,
+		AllowAtomicPublish: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open stream %s: %w", streamName, err)
+	}
+	l.commits = &committer{
+		store:   o.Store,
+		newest:  l.newest,
+		observe: o.Observe.Commit,
+		turn:    make(chan struct{}, 1),
+	}
+	lying, err := l.countLetters(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("count the dead letters: %w", err)
+	}
+	l.commits.lying = lying
+	if err := l.commits.reload(ctx); err != nil {
+		return nil, fmt.Errorf("read the totals: %w", err)
+	}
+	if o.Store.Clean() {
+		return l, nil
+	}
+	info, err := l.stream.Info(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the state of stream %s: %w", streamName, err)
+	}
+	if err := l.commits.doubtUpTo(ctx, info.State.LastSeq); err != nil {
+		return nil, fmt.Errorf("note the unclean start: %w", err)
+	}
+	return l, nil
+}
+
+// Totals counts what was settled so far. Read it before the queue's Received:
+// then received is never less than what is settled of it.
+func (l *Ledger) Totals() Totals { return l.commits.read() }
