@@ -69,8 +69,8 @@ func (s *Server) mapDocument(w http.ResponseWriter, r *http.Request) {
 	respond(w, v, err)
 }
 
-// A DeadPage is the answer of GET /admin/dead: oldest first, and where to go
-// on from, 0 at the end.
+// A DeadPage is the answer of GET /admin/dead, and the after to go on with: 0
+// at the end.
 type DeadPage struct {
 	Letters []DeadLetter `json:"letters"`
 	After   uint64       `json:"after"`

@@ -87,11 +87,11 @@ type Status struct {
 	Unchanged            uint64            `json:"unchanged"`
 	Merged               uint64            `json:"merged"`
 	Skipped              uint64            `json:"skipped"`
-	Dead                 uint64            `json:"dead"`        // ever
-	DeadLetters          uint64            `json:"deadLetters"` // lying now
-	SkippedBy            map[string]uint64 `json:"skippedBy"`   // by reason
-	DeadBy               map[string]uint64 `json:"deadBy"`      // by reason
-	OldestWaitingSeconds int64             `json:"oldestWaitingSeconds"`
+	Dead                 uint64            `json:"dead"`                 // ever
+	DeadLetters          uint64            `json:"deadLetters"`          // lying now
+	SkippedBy            map[string]uint64 `json:"skippedBy"`            // by reason
+	DeadBy               map[string]uint64 `json:"deadBy"`               // by reason
+	OldestWaitingSeconds int64             `json:"oldestWaitingSeconds"` // 0 when nothing waits
 	Held                 []Held            `json:"held"`
 }
 
@@ -114,8 +114,9 @@ type MapRequest struct {
 
 // Dead is where dead letters lie. All methods may be called at once.
 type Dead interface {
-	// List gives at most limit letters after the sequence given, oldest
-	// first, without bodies; reason "" is any.
+	// List gives at most limit letters, without bodies, in the order in which
+	// they died: those after the letter of a sequence, 0 from the first.
+	// Reason "" is any.
 	List(ctx context.Context, reason string, after uint64, limit int) ([]DeadLetter, error)
 	// Show gives one with its body, or ErrNotFound.
 	Show(ctx context.Context, seq uint64) (DeadLetter, error)

@@ -381,3 +381,35 @@ func TestMetricsAndProfileAreServed(t *testing.T) {
 		t.Errorf("profile without the option: %d", w.Code)
 	}
 }
+
+// deadlines is an answer on a connection with deadlines.
+type deadlines struct {
+	*httptest.ResponseRecorder
+	read, write []time.Time
+}
+
+func (d *deadlines) SetReadDeadline(t time.Time) error  { d.read = append(d.read, t); return nil }
+func (d *deadlines) SetWriteDeadline(t time.Time) error { d.write = append(d.write, t); return nil }
+
+// A long replay is not cut off, and a put only when its sender pauses.
+func TestSlowRoutesHaveNoDeadline(t *testing.T) {
+	for path, puts := range map[string]bool{"/admin/dead/replay": false, "/admin/put": true} {
+		s := newServer(t, full())
+		r := httptest.NewRequest("POST", path, strings.NewReader(`{"all":true}`))
+		r.Host = "localhost"
+		r.Header.Set("Authorization", "Bearer "+s.Token())
+		w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
+		s.Handler().ServeHTTP(w, r)
+		if len(w.read) == 0 || !w.read[0].IsZero() || len(w.write) != 1 || !w.write[0].IsZero() {
+			t.Errorf("%s: deadlines to read %v, to write %v", path, w.read, w.write)
+		}
+		if rolling := len(w.read) > 1; rolling != puts {
+			t.Errorf("%s: deadlines to read %v", path, w.read)
+		}
+	}
+	w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
+	newServer(t, full()).Handler().ServeHTTP(w, httptest.NewRequest("GET", "http://localhost/healthz", nil))
+	if len(w.read)+len(w.write) != 0 {
+		t.Error("a quick route lost the server's deadlines")
+	}
+}

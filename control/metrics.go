@@ -49,7 +49,7 @@ func NewMetrics(version string, projects ...string) *Metrics {
 		stages:   histogram("stage_seconds", "How long a stage of the way took for a batch.", seconds, "stage"),
 		batches:  histogram("batch_size", "Notifications or resources in a batch.", []float64{1, 2, 5, 10, 20, 50, 100, 200, 500}, "stage"),
 		calls:    counter("api_calls_total", "Requests to commercetools and Fluent. Status 0: no answer.", "api", "operation", "status", "code"),
-		retries:  counter("api_retries_total", "Requests sent again, by the status that was the reason.", "api", "operation", "status"),
+		retries:  counter("api_retries_total", "Those of the requests that repeat one that failed, by the status they met. Status 0: no answer.", "api", "operation", "status"),
 		callTime: histogram("api_call_seconds", "How long requests took.", seconds, "api", "operation"),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
@@ -95,7 +95,8 @@ func (m *Metrics) Call(api, operation string, status int, code string, took time
 	m.callTime.WithLabelValues(api, operation).Observe(took.Seconds())
 }
 
-// Retry counts a request that is sent again because of the status it met.
+// Retry counts a request that repeats one that failed, by the status it met
+// itself. It is counted by Call, too.
 func (m *Metrics) Retry(api, operation string, status int) {
 	m.retries.WithLabelValues(m.words.known("api", api), m.words.known("operation", operation), m.status(status)).Inc()
 }
@@ -185,11 +186,14 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	gauge(oldestDesc, float64(st.OldestWaitingSeconds))
 	gauge(deadDesc, float64(st.DeadLetters))
 	held := map[string]float64{}
-	for _, h := range st.Held {
+	for _, p := range g.projects {
+		held[p] = 0
+	}
+	for _, h := range st.Held { // the lane of strangers, too
 		held[h.Project] = 1
 	}
-	for _, p := range g.projects {
-		gauge(heldDesc, held[p], p)
+	for p, is := range held {
+		gauge(heldDesc, is, p)
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 
 func TestMetrics(t *testing.T) {
 	m := NewMetrics("1.2.3", "shop", "outlet")
-	st := Status{Waiting: 4, OldestWaitingSeconds: 9, DeadLetters: 2, Held: []Held{{Project: "shop"}, {Project: "stranger"}}}
+	st := Status{Waiting: 4, OldestWaitingSeconds: 9, DeadLetters: 2, Held: []Held{{Project: "shop"}, {Project: ""}, {Project: ""}}}
 	if err := m.watch(func(context.Context) (Status, error) { return st, nil }); err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +32,7 @@ func TestMetrics(t *testing.T) {
 # TYPE ct2fluent_api_calls_total counter
 ct2fluent_api_calls_total{api="fluent",code="",operation="write",status="0"} 1
 ct2fluent_api_calls_total{api="fluent",code="C0141E",operation="write",status="200"} 1
-# HELP ct2fluent_api_retries_total Requests sent again, by the status that was the reason.
+# HELP ct2fluent_api_retries_total Those of the requests that repeat one that failed, by the status they met. Status 0: no answer.
 # TYPE ct2fluent_api_retries_total counter
 ct2fluent_api_retries_total{api="commercetools",operation="customers",status="502"} 1
 # HELP ct2fluent_batch_size Notifications or resources in a batch.
@@ -54,6 +54,7 @@ ct2fluent_batch_size_count{stage="read"} 1
 ct2fluent_dead_letters 2
 # HELP ct2fluent_held 1 while the work of the project's account is held.
 # TYPE ct2fluent_held gauge
+ct2fluent_held{project=""} 1
 ct2fluent_held{project="outlet"} 0
 ct2fluent_held{project="shop"} 1
 # HELP ct2fluent_oldest_waiting_seconds Age of the oldest that waits; 0 when none does.

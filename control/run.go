@@ -15,7 +15,7 @@ import (
 const (
 	headerTimeout = 10 * time.Second
 	readTimeout   = 30 * time.Second
-	writeTimeout  = time.Minute // above the 30 s of a profile
+	writeTimeout  = time.Minute // pprof refuses profiles that take longer; the default is 30 s
 	idleTimeout   = 2 * time.Minute
 	maxHeader     = 16 << 10
 )

@@ -65,8 +65,8 @@ func (s *Server) routes() []Route {
 	)
 	add(o.Profile,
 		Route{Method: "GET", Path: "/debug/pprof/", Access: WithToken, serve: pprof.Index},
-		Route{Method: "GET", Path: "/debug/pprof/profile", Access: WithToken, serve: pprof.Profile},
-		Route{Method: "GET", Path: "/debug/pprof/trace", Access: WithToken, serve: pprof.Trace},
+		Route{Method: "GET", Path: "/debug/pprof/profile", Access: WithToken, slow: true, serve: pprof.Profile},
+		Route{Method: "GET", Path: "/debug/pprof/trace", Access: WithToken, slow: true, serve: pprof.Trace},
 	)
 	return table
 }
@@ -102,7 +102,8 @@ func (s *Server) entry(t Route) http.HandlerFunc {
 			return
 		}
 		if t.slow {
-			// An error means that there is no deadline to lift.
+			// Not only the answer: net/http cancels a request whose read
+			// deadline passes. An error means that there is none to lift.
 			c := http.NewResponseController(w)
 			_ = c.SetReadDeadline(time.Time{})
 			_ = c.SetWriteDeadline(time.Time{})
