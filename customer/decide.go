@@ -100,10 +100,6 @@ const (
 	retry  // the username exists and is not shown
 )
 
-var actionNames = [...]string{"look up", "create", "update", "reject", "retry"}
-
-func (a action) String() string { return actionNames[a] }
-
 // An identity is the search for the Fluent customer of a commercetools
 // customer: the username at hand and what is known of it. Each step gives the
 // next identity.

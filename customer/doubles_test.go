@@ -200,7 +200,6 @@ type notebook struct {
 	err       error // of everything
 	intendErr error
 	intents   int
-	empty     bool // says that it is empty, although it remembers
 }
 
 func (l *notebook) Recall(_ context.Context, refs ...ct2fluent.Ref) (map[ct2fluent.Ref]ct2fluent.Memory, error) {
@@ -245,7 +244,7 @@ func (l *notebook) Adopt(_ context.Context, ms map[ct2fluent.Ref]ct2fluent.Memor
 func (l *notebook) Known(context.Context, string) (bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.memories) > 0 && !l.empty, l.err
+	return len(l.memories) > 0, l.err
 }
 
 func (l *notebook) Mark(_ context.Context, name string) (string, error) {
@@ -273,7 +272,6 @@ type world struct {
 	shop   *shop
 	om     *om
 	ledger *notebook
-	log    *strings.Builder
 }
 
 func newWorld(t testing.TB, options ...func(*Options)) *world {

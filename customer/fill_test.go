@@ -68,7 +68,14 @@ func (w *world) run(t *testing.T) (stop func()) {
 // A lost ledger cannot make second customers, also when emails have changed.
 func TestEmptyLedgerIsFilledFromFluent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w, log := emptyWorld(t, pages(2))
+		w, log := emptyWorld(t, func(w *world) scan {
+			return func(after string, first int) (fluent.Page, error) {
+				if m := w.ledger.marks["fill/shop"]; m != markFrom+after {
+					t.Errorf("a crash after this page would go on at %q, not at %q", m, after)
+				}
+				return pages(2)(w)(after, first)
+			}
+		})
 		for i := range 5 {
 			id := fmt.Sprintf("c%d", i)
 			w.om.customers["1_old"+id] = existing("1_old"+id, id, "1")
