@@ -12,7 +12,6 @@ import (
 type answer struct {
 	status     int
 	retryAfter time.Duration
-	readable   bool // GraphQL answered, and nothing in between
 	body       []byte
 	data       map[string]json.RawMessage // without the nulls
 	own        map[string]*Error          // the first error of each alias
@@ -35,12 +34,8 @@ func parse(a *api.Answer) *answer {
 		p.keep(e)
 		return p
 	}
-	p.readable = true
 	p.readData(body.Data)
 	p.readErrors(body.Errors)
-	if a.Status >= 300 && p.whole == nil {
-		p.keep(&Error{Kind: kindOfStatus(a.Status), Status: a.Status})
-	}
 	return p
 }
 
@@ -123,16 +118,22 @@ func (p *answer) judge() (code string, limited bool) {
 	return code, limited
 }
 
-// failure is the error of a read, nil for none.
-func (p *answer) failure(operation string) error {
-	var worst *Error
-	for _, e := range p.errs {
-		worst = heavier(worst, e)
+// rest is the error of what no error names, nil for none: that of the whole
+// request, or what the status means.
+func (p *answer) rest() *Error {
+	if p.whole == nil && p.status >= 300 {
+		return &Error{Kind: kindOfStatus(p.status), Status: p.status}
 	}
-	if worst == nil {
-		return nil
+	return p.whole
+}
+
+// heaviest returns the one of all errors, and of e, that says most about the
+// request; nil for none.
+func (p *answer) heaviest(e *Error) *Error {
+	for _, other := range p.errs {
+		e = heavier(e, other)
 	}
-	return p.finish(operation, worst)
+	return e
 }
 
 // finish fills in what all errors of an answer share. A read is never in doubt.

@@ -167,7 +167,7 @@ func kindOf(status int, code, message string) Kind {
 		return Exists
 	case isFluent(code) && code[0] == 'C':
 		return Refused
-	case status < 300, isFluent(code) && status == http.StatusBadRequest:
+	case status < 300:
 		return Failed
 	}
 	return kindOfStatus(status)
@@ -198,7 +198,7 @@ func kindOfStatus(status int) Kind {
 		s == http.StatusNotFound, s == http.StatusMethodNotAllowed:
 		return Stopped // the last three of these: something else answers there
 	}
-	return Refused
+	return Failed // only Fluent's own code is a final no
 }
 
 var word = regexp.MustCompile(`[A-Za-z]+`)

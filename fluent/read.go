@@ -191,8 +191,12 @@ func (c *Client) read(ctx context.Context, operation string, r request, v any) e
 	if err != nil {
 		return err
 	}
-	if err := p.failure(operation); err != nil {
-		return err
+	worst := p.heaviest(nil)
+	if worst == nil {
+		worst = p.rest()
+	}
+	if worst != nil {
+		return p.finish(operation, worst)
 	}
 	return p.into(operation, v)
 }

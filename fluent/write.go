@@ -115,21 +115,15 @@ func (r *round) send(jobs []job) {
 	}
 	left, succeeded := r.read(p, jobs)
 	r.count(p, succeeded)
-	var halting *Error
-	for _, e := range p.errs {
-		if e.Kind.halts() {
-			halting = p.finish("write", e)
-			break
-		}
-	}
-	switch {
-	case halting != nil:
-		r.give(left, halting)
-		if succeeded == 0 || p.whole != nil {
-			r.halt(halting)
+	rest := p.rest()
+	switch worst := p.heaviest(rest); {
+	case worst != nil && worst.Kind.halts():
+		r.give(left, p.finish("write", worst))
+		if succeeded == 0 || rest != nil {
+			r.halt(p.finish("write", worst))
 		}
 	case len(left) == 0:
-	case len(jobs) == 1 || p.whole == nil && succeeded > 0:
+	case len(jobs) == 1 || rest == nil && succeeded > 0:
 		r.give(left, r.blame(p))
 	case len(left) < len(jobs):
 		r.send(left)
@@ -173,8 +167,8 @@ func (j job) meant(e *Error) *Error {
 
 // blame is the error of what an answer left without one.
 func (r *round) blame(p *answer) *Error {
-	if p.whole != nil {
-		return p.finish("write", p.whole)
+	if rest := p.rest(); rest != nil {
+		return p.finish("write", rest)
 	}
 	return p.finish("write", &Error{Kind: Failed, Status: p.status, Err: errNull})
 }
