@@ -53,7 +53,7 @@ func (q *Queue) record(l *lane, stopped bool) record {
 				rec.Mark = max(l.mark, it.n.Seq)
 			}
 		}
-		alone := q.schedule.resources[it.n.Ref].alone
+		alone := it.of.alone
 		if it.n.Attempts == 0 && !it.n.Again && !alone && it.notBefore.IsZero() {
 			continue
 		}

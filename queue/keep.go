@@ -11,7 +11,7 @@ import (
 // How often the keeper looks, and what is worth a purge.
 const (
 	lookEvery     = 500 * time.Millisecond
-	compareEvery  = 10 // looks
+	compareEvery  = 4 // looks
 	purgeMessages = 10_000
 	purgeEvery    = 30 * time.Second
 )
@@ -22,7 +22,7 @@ const (
 func (q *Queue) keep(ctx context.Context) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	p := &purger{}
+	p := &keeper{}
 	for n := 1; ; n++ {
 		full := false
 		select {
@@ -34,7 +34,7 @@ func (q *Queue) keep(ctx context.Context) {
 		}
 		q.watchRoom()
 		if n%compareEvery == 0 {
-			q.compare(ctx)
+			q.compare(ctx, p)
 		}
 		if err := q.purge(ctx, p, full); err != nil && ctx.Err() == nil && !p.failing {
 			p.failing = true
@@ -74,23 +74,26 @@ func (q *Queue) watchRoom() {
 	}
 }
 
-// compare has the lanes read when the stream is longer than Put knows.
-func (q *Queue) compare(ctx context.Context) {
+// compare has the lanes read when the stream is longer than Put knows, and was
+// so the last time: a commit that is under way is no reason.
+func (q *Queue) compare(ctx context.Context, p *keeper) {
 	last, err := q.Received(ctx)
 	if err != nil {
 		return // who puts or reads meets it as well, and says so
 	}
 	q.mu.Lock()
-	longer := last > q.tail
-	q.mu.Unlock()
-	if longer {
+	defer q.mu.Unlock()
+	if p.longer > q.tail {
+		q.tail = p.longer
 		q.checkAll()
 	}
+	p.longer = last
 }
 
-// A purger remembers up to where the stream was purged.
-type purger struct {
-	to      uint64
+// A keeper remembers what it saw and did last.
+type keeper struct {
+	longer  uint64 // the stream's last sequence
+	to      uint64 // the stream was purged up to here
 	at      time.Time
 	failing bool
 }
@@ -100,7 +103,7 @@ type purger struct {
 // held, the lanes that are ahead are purged on their own: they must not fill
 // the disk. The newest message always stays, so that the count of the received
 // cannot be lost with it.
-func (q *Queue) purge(ctx context.Context, p *purger, full bool) error {
+func (q *Queue) purge(ctx context.Context, p *keeper, full bool) error {
 	q.mu.Lock()
 	tail := q.tail
 	q.mu.Unlock()

@@ -34,8 +34,8 @@ func (s *schedule) done(b *batch, errs []error, now time.Time) change {
 	}
 	hold := false
 	for from := 0; from < len(b.items); {
-		r, to := s.resources[b.items[from].n.Ref], from
-		for to < len(b.items) && b.items[to].n.Ref == r.ref {
+		r, to := b.items[from].of, from
+		for to < len(b.items) && b.items[to].of == r {
 			to++
 		}
 		hold = s.back(r, b, b.items[from:to], errs[from:to], sum.written, now) || hold

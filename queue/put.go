@@ -248,15 +248,16 @@ func (q *Queue) notStored(err error) error {
 	case 0:
 		// They may be stored all the same. The source brings them again, but
 		// these must not lie there unseen until it does.
+		q.mu.Lock()
 		q.checkAll()
+		q.mu.Unlock()
 	}
 	return fmt.Errorf("store notifications: %w", err)
 }
 
 // checkAll has all lanes look for what was stored without our knowing.
+// Queue.mu is held.
 func (q *Queue) checkAll() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
 	for _, l := range q.lanes {
 		l.check = true
 		l.kick()
@@ -270,9 +271,7 @@ func (q *Queue) stored(group []*put, first, last uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if first > q.tail+1 {
-		for _, l := range q.lanes {
-			l.check = true
-		}
+		q.checkAll()
 	}
 	q.tail = max(q.tail, last)
 	seq := first

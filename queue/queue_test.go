@@ -64,6 +64,7 @@ func (k *kept) Holding() []string {
 }
 
 func TestQueue(t *testing.T) {
+	t.Parallel()
 	queuetest.Run(t, queuetest.Harness{Open: func(t *testing.T, place string, o queuetest.Options) queuetest.Queue {
 		return openKept(t, store.Options{Dir: place}, Options{
 			Projects: o.Projects, Workers: o.Workers, BatchSize: o.BatchSize, MaxBytes: o.MaxBytes, UnclearWait: o.UnclearWait,

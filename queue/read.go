@@ -120,7 +120,18 @@ func (q *Queue) caughtUp(l *lane, to uint64) {
 	if to > l.read {
 		l.read, l.moved = to, true
 	}
-	l.reading = l.check || l.last > l.read
+	q.arrive(l)
+}
+
+// arrive ends the reading of a lane that has all that is known of. What Put
+// stores from now on it hands over. Queue.mu is held.
+func (q *Queue) arrive(l *lane) {
+	if l.reading = l.check || l.last > l.read; l.reading {
+		return
+	}
+	if q.tail > l.read {
+		l.read, l.moved = q.tail, true
+	}
 }
 
 // took takes in a message that was read, and tells whether it was the last.
@@ -138,21 +149,12 @@ func (q *Queue) took(l *lane, data []byte, meta *jetstream.MsgMetadata) bool {
 		it.wait(q.opened.Add(q.schedule.UnclearWait), false)
 	}
 	q.take(l, it, false, now)
-	switch {
-	case meta.NumPending > 0:
-		return false
-	case l.check:
-		return true // there may be more than this consumer knew of: once again
-	case seq < l.last:
+	if meta.NumPending > 0 {
 		return false
 	}
-	// All of the lane that are known of have been read, and what Put stores
-	// from now on it hands over.
-	if q.tail > l.read {
-		l.read, l.moved = q.tail, true
-	}
-	l.reading = false
-	return true
+	q.arrive(l)
+	// With check there may be more than this consumer knew of.
+	return !l.reading || l.check
 }
 
 // take brings an item into its lane and into the schedule. Queue.mu is held.

@@ -12,6 +12,7 @@ import (
 type item struct {
 	n         ct2fluent.Notification
 	lane      *lane
+	of        *resource
 	notBefore time.Time // not to be handed out before
 	blocks    bool      // until notBefore the whole resource waits
 	settled   bool
@@ -138,6 +139,7 @@ func (s *schedule) add(it *item, alone bool, now time.Time) {
 	if alone {
 		r.alone, r.failing = true, true
 	}
+	it.of = r
 	at := len(r.items)
 	for at > 0 && r.items[at-1].n.Seq > it.n.Seq {
 		at--
@@ -360,7 +362,7 @@ func (s *schedule) release(b *batch, now time.Time) {
 		b.account.probing = false
 	}
 	for _, it := range b.items {
-		if r := s.resources[it.n.Ref]; r.busy {
+		if r := it.of; r.busy {
 			r.busy = false
 			s.place(r, now)
 		}

@@ -72,10 +72,11 @@ func (q *Queue) next(ctx context.Context) *batch {
 	defer q.mu.Unlock()
 	for ctx.Err() == nil {
 		now := time.Now()
-		var b *batch
-		if q.noRoom == nil {
-			b = q.schedule.next(now)
+		if q.noRoom != nil {
+			q.ready.Wait() // the keeper wakes
+			continue
 		}
+		b := q.schedule.next(now)
 		if b == nil {
 			if due := q.schedule.due(now); !due.IsZero() {
 				q.alarm.Reset(due.Sub(now))

@@ -89,7 +89,7 @@ func againLasts(t *testing.T, h Harness) {
 }
 
 func againAfterCrash(t *testing.T, h Harness) {
-	const wait = 200 * time.Millisecond
+	const wait = time.Second
 	place := t.TempDir()
 	o := Options{Workers: 1, BatchSize: 1, UnclearWait: wait}
 	q := open(t, h, place, o)

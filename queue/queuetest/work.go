@@ -162,10 +162,11 @@ func notOvertaken(t *testing.T, h Harness) {
 	q := open(t, h, t.TempDir(), Options{Workers: 2})
 	d := work(t, q)
 	put(t, q, note("1", "a"))
-	failed := d.gives("1").ends(errFault)
+	c := d.gives("1")
 	put(t, q, note("2", "a"), note("3", "b"))
+	failed := c.ends(errFault)
 	// b does not wait; a waits as a whole.
-	c := d.next()
+	c = d.next()
 	if slices.Equal(c.ids(), []string{"3"}) {
 		c.ends(nil)
 		c = d.next()
@@ -193,7 +194,7 @@ func later(t *testing.T, h Harness) {
 }
 
 func unclear(t *testing.T, h Harness) {
-	const wait = 200 * time.Millisecond
+	const wait = 500 * time.Millisecond
 	q := open(t, h, t.TempDir(), Options{Workers: 2, UnclearWait: wait})
 	d := work(t, q)
 	put(t, q, note("1", "a"))
