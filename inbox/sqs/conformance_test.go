@@ -2,7 +2,6 @@ package sqs
 
 import (
 	"testing"
-	"time"
 
 	"github.com/ct2fluent/ct2fluent"
 	"github.com/ct2fluent/ct2fluent/inbox/sourcetest"
@@ -26,7 +25,7 @@ func TestSource(t *testing.T) {
 				defer f.mu.Unlock()
 				return f.taken
 			},
-			Slow: time.Hour,
+			Slow: 10 * visibility,
 		}
 	})
 }

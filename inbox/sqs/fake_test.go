@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -66,8 +65,6 @@ func (f *fake) open(t *testing.T) *sqs.Client {
 		HTTPClient:   &http.Client{Transport: transport},
 	})
 }
-
-var _ net.Listener = (*sourcetest.Listener)(nil)
 
 func (f *fake) send(body string) {
 	f.mu.Lock()
@@ -202,6 +199,10 @@ func (f *fake) batch(operation string, req request, do func(i int, e entry)) obj
 			failed = append(failed, object{"Id": e.ID, "Code": "ReceiptHandleIsInvalid", "SenderFault": true})
 			continue
 		}
+		if operation == "ChangeMessageVisibilityBatch" && !f.messages[i].visible.After(time.Now()) {
+			failed = append(failed, object{"Id": e.ID, "Code": "MessageNotInflight", "SenderFault": true})
+			continue
+		}
 		if f.refuseEntry != nil {
 			if code, fault := f.refuseEntry(operation, f.messages[i].body); code != "" {
 				failed = append(failed, object{"Id": e.ID, "Code": code, "SenderFault": fault})
@@ -216,7 +217,7 @@ func (f *fake) batch(operation string, req request, do func(i int, e entry)) obj
 
 func (f *fake) find(handle string) int {
 	for i, m := range f.messages {
-		if m.receipt > 0 && fmt.Sprint(m.receipt) == handle && m.visible.After(time.Now()) {
+		if m.receipt > 0 && fmt.Sprint(m.receipt) == handle {
 			return i
 		}
 	}
