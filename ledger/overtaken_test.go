@@ -1,0 +1,260 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/ct2fluent/ct2fluent"
+	"github.com/ct2fluent/ct2fluent/store"
+	"github.com/nats-io/nats.go"
+)
+
+// Rule 7: another process settles the resource while this one works it.
+func TestOvertaken(t *testing.T) {
+	claim := ct2fluent.Memory{Version: 1, Hash: "mine", Username: "mine"}
+	unreadable := ct2fluent.Reject(ct2fluent.WithReason("unreadable", errFault))
+	tests := []struct {
+		name   string
+		say    error
+		told   bool // a memory
+		fault  bool // the notification's
+		same   bool // the other settled the very notification
+		putErr error
+
+		want   ct2fluent.Outcome
+		put    bool   // the resource is put once more
+		totals string // with what the other settled
+	}{
+		{name: "written", told: true, want: ct2fluent.Later, put: true, totals: "1 written"},
+		{name: "written, and the queue is full", told: true, putErr: ct2fluent.ErrFull, want: ct2fluent.Doubtful, totals: "1 written"},
+		{name: "written by both", told: true, same: true, want: ct2fluent.IsMerged, put: true, totals: "1 written"},
+		{name: "unclear", say: ct2fluent.Unclear(errFault), want: ct2fluent.Doubtful, put: true, totals: "1 written"},
+		{name: "a fault", say: errFault, want: ct2fluent.Retry, put: true, totals: "1 written"},
+		{name: "refused", say: ct2fluent.Reject(errFault), want: ct2fluent.Later, put: true, totals: "1 written"},
+		{name: "unchanged: compared with what was there before", say: ct2fluent.Unchanged, want: ct2fluent.Later, totals: "1 written"},
+		{name: "held", say: ct2fluent.Unavailable(errFault), told: true, want: ct2fluent.Held, totals: "1 written"},
+		{name: "skipped", say: ct2fluent.Skip("filtered"), want: ct2fluent.Skipped, totals: "1 written, 1 skipped"},
+		{name: "skipped by both", say: ct2fluent.Skip("filtered"), same: true, want: ct2fluent.IsMerged, totals: "1 written"},
+		{name: "skipped, with a memory", say: ct2fluent.Skip("gone"), told: true, want: ct2fluent.Later, totals: "1 written"},
+		{name: "unreadable", say: unreadable, fault: true, want: ct2fluent.Dead, totals: "1 written, 1 dead, 1 lying"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			r.putErr = tt.putErr
+			theirs, mine := note(1, 5), note(2, 4)
+			mine.Bulk, mine.Attempts = true, 3
+			if tt.fault {
+				mine.Fault = "unreadable"
+			}
+			if tt.same {
+				theirs.Seq = mine.Seq
+			}
+			other := r.another()
+			f := func(ctx context.Context, n ct2fluent.Notification) error {
+				wantOutcomes(t, settleBy(t, other, func(ctx context.Context, n ct2fluent.Notification) error {
+					other.Remember(ctx, n.Ref, ct2fluent.Memory{Version: 5, Hash: "theirs", Username: "theirs"})
+					return nil
+				}, theirs), ct2fluent.Written)
+				if tt.told {
+					r.ledger.Remember(ctx, n.Ref, claim)
+				}
+				return tt.say
+			}
+			wantOutcomes(t, r.settle(f, mine), tt.want)
+			if m := r.memory(jane); m.Hash != "theirs" || m.Username != "theirs" {
+				t.Errorf("%+v is remembered: the other's was lost", m)
+			}
+			if got := len(r.put) == 1; got != tt.put {
+				t.Fatalf("put %d times, want it: %v", len(r.put), tt.put)
+			}
+			if tt.put {
+				p := r.put[0]
+				if !p.Force || p.Bulk || p.Seq != 0 || p.Attempts != 0 || p.Ref != jane || string(p.Body) != `{"version":4}` {
+					t.Errorf("put %+v, want it forced and live, with its body", p)
+				}
+			}
+			r.ledger = r.another()
+			r.wantTotals(tt.totals)
+		})
+	}
+}
+
+// One that is overtaken does not keep the others of its group.
+func TestOvertakenIsPartedFromTheRest(t *testing.T) {
+	r := newRig(t)
+	other := r.another()
+	f := func(_ context.Context, n ct2fluent.Notification) error {
+		if n.Ref == jane {
+			settleBy(t, other, say(nil), note(1, 1))
+		}
+		return nil
+	}
+	wantOutcomes(t, r.settle(f, note(2, 2), of(john, note(3, 1))), ct2fluent.Later, ct2fluent.Written)
+	r.wantTotals("2 written")
+}
+
+// The totals are everybody's: another process has moved them.
+func TestTotalsOvertaken(t *testing.T) {
+	r := newRig(t)
+	other := r.another()
+	wantOutcomes(t, settleBy(t, other, say(ct2fluent.Skip("known")), note(1, 1)), ct2fluent.Skipped)
+	wantOutcomes(t, r.settle(say(nil), of(john, note(2, 1))), ct2fluent.Written)
+	wantOutcomes(t, settleBy(t, other, say(nil), note(3, 1)), ct2fluent.Written)
+	if got := totalsText(other.Totals()); got != "2 written, 1 skipped" {
+		t.Errorf("totals are %q", got)
+	}
+}
+
+// An intent that is overtaken is an error: nothing may be created.
+func TestIntendOvertaken(t *testing.T) {
+	r := newRig(t)
+	other := r.another()
+	var ierr error
+	f := func(ctx context.Context, n ct2fluent.Notification) error {
+		settleBy(t, other, say(nil), note(1, 1))
+		ierr = r.ledger.Intend(ctx, map[ct2fluent.Ref]ct2fluent.Memory{jane: {Username: "x"}})
+		return ct2fluent.RetryAfter(1, ierr)
+	}
+	wantOutcomes(t, r.settle(f, note(2, 2)), ct2fluent.Later)
+	if ierr == nil || r.memory(jane).Username != "" {
+		t.Errorf("Intend: %v, and %+v is remembered", ierr, r.memory(jane))
+	}
+}
+
+// A disk that is full: nothing is lost, nothing counted, and what was
+// remembered before proves nothing until it is written anew.
+func TestAppendFails(t *testing.T) {
+	r := newRig(t)
+	m := ct2fluent.Memory{Version: 1, Hash: "h1", Username: "u"}
+	r.settle(r.remembering(m, nil), note(1, 1), of(john, note(2, 1)))
+	r.append = fails
+	f := func(ctx context.Context, n ct2fluent.Notification) error {
+		if n.Ref == jane {
+			return ct2fluent.Unavailable(errFault)
+		}
+		r.ledger.Remember(ctx, n.Ref, ct2fluent.Memory{Version: 2, Hash: "h2", Username: "u"})
+		return nil
+	}
+	wantOutcomes(t, r.settle(f, note(3, 2), of(john, note(4, 2))), ct2fluent.Held, ct2fluent.Doubtful)
+	r.wantTotals("2 written")
+	if got := r.memory(john); got.Hash != "" || got.Version != 1 || got.Username != "u" {
+		t.Errorf("%+v is remembered, want no hash: an unknown write may have been sent", got)
+	}
+	// The note outlives an orderly stop, once something can be written again.
+	r.append = nil
+	wantOutcomes(t, r.settle(say(ct2fluent.Skip("known")), note(5, 1)), ct2fluent.Skipped)
+	r.restart()
+	if got := r.memory(john); got.Hash != "" {
+		t.Errorf("after a restart %+v is remembered, want no hash", got)
+	}
+	wantOutcomes(t, r.settle(f, of(john, note(4, 2))), ct2fluent.Written)
+	if got := r.memory(john); got.Hash != "h2" {
+		t.Errorf("%+v is remembered, want what was written anew", got)
+	}
+	r.wantTotals("3 written, 1 skipped")
+}
+
+// The answer of JetStream is lost, and the batch is there.
+func TestLostAnswer(t *testing.T) {
+	r := newRig(t)
+	r.append = func(ctx context.Context, msgs ...*nats.Msg) (uint64, error) {
+		if _, err := r.store.Append(ctx, msgs...); err != nil {
+			t.Error(err)
+		}
+		return 0, context.DeadlineExceeded
+	}
+	wantOutcomes(t, r.settle(say(nil), note(1, 1), of(john, note(2, 1))), ct2fluent.Written, ct2fluent.Written)
+	wantOutcomes(t, r.settle(say(ct2fluent.Reject(errFault)), note(3, 1)), ct2fluent.Dead)
+	r.append = nil
+	wantOutcomes(t, r.settle(say(nil), note(4, 1)), ct2fluent.Written)
+	r.wantTotals("3 written, 1 dead, 1 lying")
+	r.restart()
+	r.wantTotals("3 written, 1 dead, 1 lying")
+}
+
+// The answer is lost, and the batch lands after it was looked for.
+func TestLateBatch(t *testing.T) {
+	r := newRig(t)
+	var late []*nats.Msg
+	r.append = func(_ context.Context, msgs ...*nats.Msg) (uint64, error) {
+		late = msgs
+		return 0, context.DeadlineExceeded
+	}
+	wantOutcomes(t, r.settle(say(nil), note(1, 1)), ct2fluent.Doubtful)
+	r.append = nil
+	if _, err := r.store.Append(t.Context(), late...); err != nil {
+		t.Fatal(err)
+	}
+	again := note(1, 1)
+	again.Again = true
+	wantOutcomes(t, r.settle(say(nil), again, of(john, note(2, 1))), ct2fluent.IsMerged, ct2fluent.Written)
+	r.wantTotals("2 written")
+}
+
+// Several workers settle at once: all are counted.
+func TestWorkersAtOnce(t *testing.T) {
+	const workers, rounds, size = 8, 4, 50
+	r := newRig(t)
+	var working sync.WaitGroup
+	for w := range workers {
+		working.Go(func() {
+			for round := range rounds {
+				var batch []ct2fluent.Notification
+				for i := range size {
+					ref := ct2fluent.Ref{Project: "p", TypeID: "customer", ID: fmt.Sprint(w, i)}
+					batch = append(batch, of(ref, note(uint64(1+i+size*(round+rounds*w)), 1)))
+				}
+				for _, err := range r.settle(say(nil), batch...) {
+					if err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+	}
+	working.Wait()
+	r.wantTotals("1600 written")
+	r.restart()
+	r.wantTotals("1600 written")
+}
+
+// What waits travels together, each group within what JetStream takes.
+func TestGroups(t *testing.T) {
+	small := func(n int) (ps []*part) {
+		for range n {
+			ps = append(ps, &part{data: make([]byte, 100)})
+		}
+		return ps
+	}
+	large := func(n, bytes int) *part {
+		return &part{letters: slices.Repeat([]letter{{data: make([]byte, bytes)}}, n)}
+	}
+	tests := []struct {
+		name    string
+		waiting []*part
+		want    []int // parts of each group
+	}{
+		{name: "one", waiting: small(1), want: []int{1}},
+		{name: "as many as go with the totals", waiting: small(store.MaxBatch), want: []int{store.MaxBatch - 1, 1}},
+		{name: "dead letters count", waiting: []*part{large(499, 1), large(498, 1), large(1, 1)}, want: []int{2, 1}},
+		{name: "size counts", waiting: []*part{large(1, 3<<20), large(1, 1<<20), large(1, 1)}, want: []int{2, 1}},
+		{name: "one too large travels alone", waiting: []*part{large(1, 5<<20), large(1, 1)}, want: []int{1, 1}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := committer{waiting: tt.waiting}
+			var got []int
+			for len(c.waiting) > 0 {
+				got = append(got, len(c.take()))
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("groups of %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
