@@ -119,6 +119,13 @@ func TestAnswers(t *testing.T) {
 			w.(http.Flusher).Flush()
 			io.WriteString(w, big)
 		}},
+		{name: "without end", fault: Lost, cause: ErrTooLarge, serve: func(w http.ResponseWriter, _ *http.Request) {
+			for {
+				if _, err := io.WriteString(w, big); err != nil {
+					return
+				}
+			}
+		}},
 		{name: "too large when unpacked", fault: Lost, cause: ErrTooLarge, serve: func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Encoding", "gzip")
 			z := gzip.NewWriter(w)
@@ -375,6 +382,40 @@ func TestUnauthorized(t *testing.T) {
 				t.Errorf("sent with %v, repeats %v", tokens, repeats)
 			}
 		})
+	}
+}
+
+// Tokens that are taken away soon after they worked are replaced each time.
+func TestUnauthorizedAgain(t *testing.T) {
+	good := 1
+	url := server(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != fmt.Sprintf("Bearer %d", good) {
+			w.WriteHeader(401)
+		}
+	})
+	c := client(t, Options{})
+	for ; good < 5; good++ {
+		for range 2 {
+			if a, err := c.Do(t.Context(), post(url)); err != nil || a.Status != 200 {
+				t.Fatalf("token %d: %+v, %v", good, a, err)
+			}
+		}
+	}
+}
+
+// A caller that goes away says nothing about the API.
+func TestLimitIsNotLoweredByWhoLeaves(t *testing.T) {
+	hang := make(chan struct{})
+	defer close(hang)
+	url := rawServer(t, func(_ net.Conn, r *bufio.Reader) { whole(r); <-hang })
+	c := client(t, Options{Timeout: 100 * time.Millisecond})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := c.Do(ctx, post(url)); err == nil || limit(c.limiter) != 5 {
+		t.Errorf("%v; limit %d", err, limit(c.limiter))
+	}
+	if _, err := c.Do(t.Context(), post(url)); err == nil || limit(c.limiter) != 2 {
+		t.Errorf("no answer in time: %v; limit %d", err, limit(c.limiter))
 	}
 }
 

@@ -184,10 +184,3 @@ func (l *Limiter) next() {
 		close(l.waiting.Remove(l.waiting.Front()).(chan struct{}))
 	}
 }
-
-// Limit returns how many requests at once are let through now.
-func (l *Limiter) Limit() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return int(l.limit)
-}

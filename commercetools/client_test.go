@@ -16,8 +16,6 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
-
-	"github.com/ct2fluent/ct2fluent/api"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -191,9 +189,8 @@ func TestNoAnswer(t *testing.T) {
 func TestCredentials(t *testing.T) {
 	secret, fault := "wrong", error(nil)
 	c := project(t, Options{ClientSecret: func() (string, error) { return secret, fault }}, answer(200, `{"results":[]}`))
-	e := wantError(t, c.Check(t.Context()), Stopped, "")
-	var f *api.Fault
-	if !errors.As(e, &f) || f.Code != "invalid_client" || !strings.Contains(e.Error(), "invalid_client (HTTP 401)") {
+	e := wantError(t, c.Check(t.Context()), Stopped, "invalid_client")
+	if e.Error() != "commercetools: check: stopped: no token: invalid_client (HTTP 401)" {
 		t.Errorf("err = %v", e)
 	}
 	secret, fault = "", errors.New("no such file")

@@ -52,7 +52,7 @@ type Error struct {
 	Operation  string        // "customer", "customers", "page" or "check"
 	Kind       Kind          //
 	Status     int           // HTTP status; 0 where there was no answer
-	Code       string        // of commercetools; or "unreadable", "impossible-id"; empty for none
+	Code       string        // of commercetools or OAuth; or "unreadable", "impossible-id"; empty for none
 	Field      string        // of the customer, where its value is what cannot be read
 	RetryAfter time.Duration // what commercetools asked for; 0 for nothing
 	Err        error         // the cause; may be nil
@@ -60,6 +60,10 @@ type Error struct {
 
 func (e *Error) Error() string {
 	s := "commercetools: " + e.Operation + ": " + e.Kind.String()
+	var f *api.Fault
+	if errors.As(e.Err, &f) {
+		return s + ": " + f.Error() // says code and status
+	}
 	if e.Code != "" {
 		s += ": " + e.Code
 	}
@@ -67,9 +71,9 @@ func (e *Error) Error() string {
 		s += ": " + e.Field
 	}
 	if e.Err != nil {
-		return s + ": " + e.Err.Error() // says the status, if there is one
+		s += ": " + e.Err.Error()
 	}
-	if e.Status != 0 {
+	if e.Status != 0 && e.Status != http.StatusOK {
 		s += fmt.Sprintf(" (HTTP %d)", e.Status)
 	}
 	return s
@@ -85,7 +89,7 @@ func fromFault(operation string, err error) *Error {
 	e := &Error{Operation: operation, Kind: Down, Err: err}
 	var f *api.Fault
 	if errors.As(err, &f) {
-		e.Status, e.RetryAfter = f.Status, f.RetryAfter
+		e.Status, e.Code, e.RetryAfter = f.Status, f.Code, f.RetryAfter
 		switch f.Reason {
 		case api.Refused:
 			e.Kind = Stopped

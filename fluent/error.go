@@ -81,6 +81,10 @@ type Error struct {
 
 func (e *Error) Error() string {
 	s := "fluent: " + e.Operation + ": " + e.Kind.String()
+	var f *api.Fault
+	if errors.As(e.Err, &f) {
+		return s + ": " + f.Error() // says code and status
+	}
 	if e.Code != "" {
 		s += ": " + e.Code
 	}
@@ -88,7 +92,7 @@ func (e *Error) Error() string {
 		s += ": " + e.Field
 	}
 	if e.Err != nil {
-		return s + ": " + e.Err.Error() // says the status, if there is one
+		s += ": " + e.Err.Error()
 	}
 	if e.Status != 0 && e.Status != http.StatusOK {
 		s += fmt.Sprintf(" (HTTP %d)", e.Status)
@@ -113,7 +117,7 @@ func fromFault(operation string, err error) *Error {
 	if !errors.As(err, &f) {
 		return e
 	}
-	e.Status, e.RetryAfter = f.Status, f.RetryAfter
+	e.Status, e.Code, e.RetryAfter = f.Status, f.Code, f.RetryAfter
 	switch f.Reason {
 	case api.Refused:
 		e.Kind = Stopped
