@@ -16,7 +16,7 @@ import (
 // Aliases of aliases can make much work of a small file: the values looked at,
 // and the mappings merged into each other, are bounded.
 const (
-	maxSteps   = 200_000
+	maxSteps   = 50_000
 	maxMerging = 32
 )
 
@@ -40,7 +40,8 @@ type decoder struct {
 // A field is a struct's field that a key of the file fills.
 type field struct {
 	reflect.StructField
-	key string
+	key    string
+	folded string // key, in the spelling by which keys are compared
 }
 
 func fieldsOf(t reflect.Type) []field {
@@ -48,7 +49,7 @@ func fieldsOf(t reflect.Type) []field {
 	for sf := range t.Fields() {
 		key, _, _ := strings.Cut(sf.Tag.Get("yaml"), ",")
 		if key != "" && key != "-" {
-			fs = append(fs, field{sf, key})
+			fs = append(fs, field{sf, key, fold(key)})
 		}
 	}
 	return fs
@@ -57,7 +58,7 @@ func fieldsOf(t reflect.Type) []field {
 // fold makes one of the spellings that Spring takes for one key: max-attempts,
 // maxAttempts, max_attempts.
 func fold(key string) string {
-	return strings.ToLower(strings.NewReplacer("-", "", "_", "").Replace(key))
+	return strings.ToLower(strings.ReplaceAll(strings.ReplaceAll(key, "-", ""), "_", ""))
 }
 
 func exact(key string) string { return key }
@@ -139,7 +140,7 @@ func (d *decoder) keys(entries []entry, at Pos, path string, v reflect.Value) {
 	fields := fieldsOf(v.Type())
 	meant := d.unknown(entries, fields, path)
 	for _, f := range fields {
-		e, ok := given[fold(f.key)]
+		e, ok := given[f.folded]
 		child := join(path, f.key)
 		switch {
 		case f.Tag.Get("unused") != "":
@@ -222,7 +223,7 @@ func (d *decoder) oneOfList(entries []entry, elem reflect.Type) bool {
 		return false
 	}
 	return slices.ContainsFunc(fieldsOf(elem), func(f field) bool {
-		return slices.ContainsFunc(entries, func(e entry) bool { return fold(e.key.Value) == fold(f.key) })
+		return slices.ContainsFunc(entries, func(e entry) bool { return fold(e.key.Value) == f.folded })
 	})
 }
 
@@ -248,13 +249,13 @@ func (d *decoder) commas(n *yaml.Node, at Pos, path string, v reflect.Value, tag
 	if !ok {
 		return
 	}
-	out := reflect.MakeSlice(v.Type(), 0, 1)
+	out, quote := reflect.MakeSlice(v.Type(), 0, 1), quoted(n)
 	for part := range strings.SplitSeq(text, ",") {
 		if part = strings.TrimSpace(part); part == "" || !d.step(n) {
 			continue
 		}
 		item := reflect.New(v.Type().Elem()).Elem()
-		d.text(part, quoted(n), at, path, item, tag)
+		d.text(part, quote, at, path, item, tag)
 		out = reflect.Append(out, item)
 	}
 	v.Set(out)

@@ -359,7 +359,7 @@ func TestLoadWithoutFile(t *testing.T) {
 	}
 	for path, want := range map[string]string{
 		filepath.Join(dir, "none.yml"): "no such file; make one, or name another with --config",
-		large:                          "larger than 1MiB; this is no configuration",
+		large:                          "larger than 256KiB; this is no configuration",
 		dir:                            "is a directory",
 	} {
 		_, err := Load(path, LoadOptions{})

@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	maxFileLen  = 1 << 20
-	maxProblems = 50
+	maxFileLen  = 256 << 10
+	maxProblems = 50   // told
+	maxCounted  = 1000 // looked for
 )
 
 // A Pos is a place in a file. Line and Column count from 1; 0 is unknown.
@@ -126,7 +127,9 @@ func parseConfig(path string, data []byte, o LoadOptions) (*Config, error) {
 	if root := d.parseYAML(data); root != nil {
 		root = d.hoist(root)
 		d.value(root, d.pos(root), "", reflect.ValueOf(c).Elem(), "")
-		d.check(c, o)
+		if !d.stopped {
+			d.check(c, o)
+		}
 	}
 	if len(d.problems) > 0 {
 		return nil, &ConfigError{inOrder(d.problems)}
@@ -166,6 +169,7 @@ func (d *decoder) fail(at Pos, path, format string, args ...any) {
 		return
 	}
 	d.problems = append(d.problems, Problem{at, d.shown(path), fmt.Sprintf(format, args...)})
+	d.stopped = len(d.problems) >= maxCounted
 }
 
 // shown is a path as the user wrote it.

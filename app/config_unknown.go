@@ -18,14 +18,15 @@ func (d *decoder) unknown(entries []entry, fields []field, path string) (meant m
 	}
 	for _, e := range entries {
 		key := e.key.Value
-		if slices.ContainsFunc(fields, func(f field) bool { return fold(f.key) == fold(key) }) {
+		folded := fold(key)
+		if slices.ContainsFunc(fields, func(f field) bool { return f.folded == folded }) {
 			continue
 		}
 		what := "unknown key; known here: " + strings.Join(known, ", ")
 		if near := nearest(key, known); near != "" {
 			meant[near] = true
 			what = `unknown key; did you mean "` + near + `"?`
-		} else if home := d.homes()[fold(key)]; len(home) == 1 && home[0] != "" {
+		} else if home := d.homes()[folded]; len(home) == 1 && home[0] != "" {
 			what = `unknown key here; it belongs under "` + home[0] + `"`
 		}
 		d.fail(d.pos(e.key), join(path, cut(key)), "%s", what)
@@ -46,7 +47,7 @@ func sectionsOf(t reflect.Type) map[string][]string {
 	var walk func(t reflect.Type, path string)
 	walk = func(t reflect.Type, path string) {
 		for _, f := range fieldsOf(t) {
-			all[fold(f.key)] = append(all[fold(f.key)], path)
+			all[f.folded] = append(all[f.folded], path)
 			ft := f.Type
 			if ft.Kind() == reflect.Slice {
 				ft = ft.Elem()

@@ -204,11 +204,22 @@ func (s *Store) room() error {
 		return nil
 	}
 	n, err := s.o.Free(s.o.Dir)
+	return enough(s.o.Dir, n, s.o.Reserve, err)
+}
+
+// Room tells what a store in the directory dir would have: ErrNoRoom where
+// less than reserve bytes are free.
+func Room(dir string, reserve int64) error {
+	n, err := free(dir)
+	return enough(dir, n, reserve, err)
+}
+
+func enough(dir string, n, reserve int64, err error) error {
 	if err != nil {
-		return fmt.Errorf("read the free space of %s: %w", s.o.Dir, err)
+		return fmt.Errorf("read the free space of %s: %w", dir, err)
 	}
-	if n < s.o.Reserve {
-		return fmt.Errorf("%w: %d MiB free in %s, %d MiB are kept free", ErrNoRoom, n>>20, s.o.Dir, s.o.Reserve>>20)
+	if n < reserve {
+		return fmt.Errorf("%w: %d MiB free in %s, %d MiB are kept free", ErrNoRoom, n>>20, dir, reserve>>20)
 	}
 	return nil
 }

@@ -1,0 +1,174 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ct2fluent/ct2fluent/control"
+	"github.com/ct2fluent/ct2fluent/store"
+)
+
+// A Finding is one thing that check has looked at.
+type Finding struct {
+	What   string `json:"what"`
+	State  string `json:"state"` // ok, warning, failed
+	Detail string `json:"detail,omitempty"`
+	Remedy string `json:"remedy,omitempty"`
+
+	err error // why it failed
+}
+
+func (c *cli) check() *cobra.Command {
+	var offline bool
+	verb := c.asJSON(&cobra.Command{
+		Use: "check", Short: "Check the configuration, then both sides, the queue and the disk", Args: cobra.NoArgs,
+		Long: "Check prints the configuration as understood, secrets as <secret>, then asks both\nsides, the listeners, the queue's directory and its disk. --offline checks the\nconfiguration alone.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := c.load(false)
+			if err != nil {
+				return err
+			}
+			p, err := newPlan(c.setup, cfg, c.logger(LogConfig{Level: "error"}))
+			if err != nil {
+				return err
+			}
+			var found []Finding
+			for _, n := range cfg.Ignored {
+				found = append(found, Finding{What: "configuration", State: "warning", Detail: n.String()})
+			}
+			found = append(found, Finding{What: "configuration", State: "ok", Detail: c.file})
+			if !offline {
+				found = append(found, c.surroundings(cmd.Context(), p)...)
+			}
+			return c.report(cfg, found)
+		},
+	})
+	verb.Flags().BoolVar(&offline, "offline", false, "check the configuration alone")
+	return verb
+}
+
+func (c *cli) report(cfg *Config, found []Finding) error {
+	if c.json {
+		if err := c.printJSON(struct {
+			Config   *Config   `json:"config"`
+			Findings []Finding `json:"findings"`
+		}{cfg, found}); err != nil {
+			return err
+		}
+	} else {
+		if err := cfg.Print(c.out); err != nil {
+			return err
+		}
+		fmt.Fprintln(c.out)
+		for _, f := range found {
+			fmt.Fprintf(c.out, "%-7s  %s: %s\n", f.State, f.What, f.Detail)
+			if f.Remedy != "" {
+				fmt.Fprintf(c.out, "         %s\n", f.Remedy)
+			}
+		}
+	}
+	// The most telling failure decides the exit code.
+	var worst error
+	for _, f := range found {
+		if f.State == "failed" && (worst == nil || errors.Is(f.err, ErrConfig)) {
+			worst = f.err
+		}
+	}
+	if worst != nil {
+		return &kindError{errSaid, worst}
+	}
+	return nil
+}
+
+// surroundings looks at what a run needs besides its configuration.
+func (c *cli) surroundings(ctx context.Context, p *plan) []Finding {
+	ctx, cancel := context.WithTimeout(ctx, 2*startLimit)
+	defer cancel()
+	var found []Finding
+	add := func(what string, began time.Time, err error, remedy string) {
+		if err == nil {
+			found = append(found, Finding{What: what, State: "ok", Detail: fmt.Sprintf("%d ms", time.Since(began).Milliseconds())})
+			return
+		}
+		if !errors.Is(err, ErrConfig) {
+			err = surroundings(err)
+		}
+		found = append(found, Finding{What: what, State: "failed", Detail: err.Error(), Remedy: remedy, err: err})
+	}
+	side := func(what string, err error, began time.Time) {
+		if err != nil && refused(err) {
+			add(what, began, &kindError{ErrConfig, err}, "correct the credentials, or what they may do")
+			return
+		}
+		add(what, began, err, "see whether the address is right and can be reached from here")
+	}
+	for _, a := range p.accounts {
+		began := time.Now()
+		side("commercetools project "+a.Project, a.Commercetools.Check(ctx), began)
+		began = time.Now()
+		side("Fluent account "+a.Name, a.Fluent.Check(ctx, a.RetailerID), began)
+	}
+	for _, l := range p.config.Listeners {
+		if s, ok := p.sources[l.ID].(interface{ Check(context.Context) error }); ok {
+			began := time.Now()
+			add("listener "+l.ID, began, s.Check(ctx), "see the listener's name, region and permissions")
+		}
+	}
+	found = append(found, disk(p.config)...)
+	return found
+}
+
+// disk looks at the store's directory without opening it: a process may run.
+func disk(c *Config) []Finding {
+	if c.Queue.URL != "" {
+		return nil
+	}
+	what := "directory " + c.Queue.Store
+	failed := func(err error, remedy string) []Finding {
+		return []Finding{{What: what, State: "failed", Detail: err.Error(), Remedy: remedy, err: surroundings(err)}}
+	}
+	if _, err := control.ReadFile(controlFile(c)); err == nil {
+		return []Finding{{What: what, State: "ok", Detail: "in use by a running process"}}
+	}
+	dir := c.Queue.Store
+	for {
+		if _, err := os.Stat(dir); err == nil || filepath.Dir(dir) == dir {
+			break
+		}
+		dir = filepath.Dir(dir)
+	}
+	took, err := syncTime(dir)
+	if err != nil {
+		return failed(err, "give queue.store a directory that can be written")
+	}
+	if err := store.Room(dir, int64(c.Queue.MinFree)); err != nil {
+		return failed(err, "free space, or lower queue.min-free")
+	}
+	f := Finding{What: what, State: "ok", Detail: fmt.Sprintf("a sync takes %.1f ms", float64(took.Microseconds())/1000)}
+	if took > 20*time.Millisecond {
+		f.State, f.Remedy = "warning", "every notification waits for a sync: a faster disk makes this faster"
+	}
+	return []Finding{f}
+}
+
+// syncTime is how long the disk takes to keep 4 KiB for certain.
+func syncTime(dir string) (time.Duration, error) {
+	f, err := os.CreateTemp(dir, ".ct2fluent-check-*")
+	if err != nil {
+		return 0, err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	began := time.Now()
+	if _, err := f.Write(make([]byte, 4096)); err != nil {
+		return 0, err
+	}
+	err = f.Sync()
+	return time.Since(began), err
+}

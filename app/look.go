@@ -1,0 +1,180 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ct2fluent/ct2fluent"
+	"github.com/ct2fluent/ct2fluent/commercetools"
+	"github.com/ct2fluent/ct2fluent/control"
+	"github.com/ct2fluent/ct2fluent/customer"
+	"github.com/ct2fluent/ct2fluent/inbox"
+	"github.com/ct2fluent/ct2fluent/route"
+)
+
+func (c *cli) route() *cobra.Command {
+	return c.asJSON(&cobra.Command{
+		Use: "route FILE|-", Short: "Say which handler would take the notifications of a file, and why", Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			cfg, err := c.load(true)
+			if err != nil {
+				return err
+			}
+			p := &plan{setup: c.setup, config: cfg, observe: newObserver(c.setup.version(), cfg)}
+			r, err := p.explainer()
+			if err != nil {
+				return err
+			}
+			f, err := c.open(args[0])
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			all := []route.Explanation{}
+			for value, err := range inbox.Values(f) {
+				if err != nil {
+					return fmt.Errorf("%w: %s: %w", errUsage, args[0], err)
+				}
+				all = append(all, explain(r, cfg, value)...)
+			}
+			if c.json {
+				return c.printJSON(all)
+			}
+			for _, e := range all {
+				fmt.Fprintln(c.out, e)
+			}
+			return nil
+		},
+	})
+}
+
+// explain says what would become of the notifications of a body.
+func explain(r *route.Router, cfg *Config, body []byte) []route.Explanation {
+	ns := inbox.Parse(body, time.Now())
+	inbox.Assign(ns, projects(cfg))
+	var all []route.Explanation
+	for _, n := range ns {
+		all = append(all, r.Explain(n))
+	}
+	return all
+}
+
+func (c *cli) mapping() *cobra.Command {
+	var diff bool
+	var project string
+	verb := c.asJSON(&cobra.Command{
+		Use: "map ID|FILE", Short: "Print what Fluent would get of a customer; nothing is written", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			p, err := c.previewed(cmd.Context(), args[0], project, diff)
+			if err != nil {
+				return fmt.Errorf("map %s: %w", args[0], err)
+			}
+			if c.json || !diff {
+				return c.printJSON(p)
+			}
+			printDiff(c.out, p)
+			return nil
+		},
+	})
+	verb.Flags().BoolVar(&diff, "diff", false, "say how it differs from what Fluent has")
+	verb.Flags().StringVar(&project, "project", "", "commercetools project key; default: the only account's")
+	return verb
+}
+
+// previewed asks the running process, which knows the username that the ledger
+// remembers, and does without where none runs.
+func (c *cli) previewed(ctx context.Context, what, project string, diff bool) (p customer.Preview, err error) {
+	cfg, err := c.load(true)
+	if err != nil {
+		return p, err
+	}
+	r := control.MapRequest{Project: project, Diff: diff}
+	if r.Document, err = os.ReadFile(what); err != nil {
+		r.ID = what
+	}
+	running, err := control.Dial(controlFile(cfg), "")
+	if err == nil {
+		query := fmt.Sprintf("?project=%s&diff=%t", url.QueryEscape(project), diff)
+		if r.ID != "" {
+			err = running.Do(ctx, "GET", "/admin/map/"+url.PathEscape(r.ID)+query, nil, &p)
+		} else {
+			err = running.Do(ctx, "POST", "/admin/map"+query, json.RawMessage(r.Document), &p)
+		}
+	}
+	if !errors.Is(err, control.ErrNotRunning) {
+		return p, err
+	}
+	plan, err := newPlan(c.setup, &Config{ConnectConfig: ConnectConfig{RouteMapping: cfg.RouteMapping, Routes: cfg.Routes}, Accounts: cfg.Accounts, Mapping: cfg.Mapping, at: cfg.at, file: cfg.file}, c.logger(cfg.Log))
+	if err != nil {
+		return p, err
+	}
+	return preview(ctx, plan.accounts, plan.mapping, nil, r)
+}
+
+// preview maps for the account of the project. Remembered gives the username a
+// customer has in Fluent; nil: nothing is remembered.
+func preview(ctx context.Context, accounts []Account, m *customer.Mapping, remembered func(context.Context, ct2fluent.Ref) (string, error), r control.MapRequest) (customer.Preview, error) {
+	a, err := accountOf(accounts, r.Project)
+	if err != nil {
+		return customer.Preview{}, err
+	}
+	q := customer.PreviewRequest{ID: r.ID, Diff: r.Diff}
+	if r.Document != nil {
+		q.Customer = &commercetools.Customer{}
+		if err := json.Unmarshal(r.Document, q.Customer); err != nil || q.Customer.ID == "" {
+			return customer.Preview{}, fmt.Errorf("%w: not a commercetools customer in JSON", control.ErrInvalid)
+		}
+		q.ID = q.Customer.ID
+	}
+	if remembered != nil {
+		if q.Username, err = remembered(ctx, ct2fluent.Ref{Project: a.Project, TypeID: "customer", ID: q.ID}); err != nil {
+			return customer.Preview{}, err
+		}
+	}
+	p, err := customer.Account{Project: a.Project, RetailerID: a.RetailerID, From: a.Commercetools, To: a.Fluent, Mapping: m}.Preview(ctx, q)
+	if errors.Is(err, commercetools.ErrNotFound) {
+		return p, fmt.Errorf("%w: %w", control.ErrNotFound, err)
+	}
+	return p, err
+}
+
+func accountOf(accounts []Account, project string) (Account, error) {
+	if project == "" && len(accounts) == 1 {
+		return accounts[0], nil
+	}
+	for _, a := range accounts {
+		if a.Project == project {
+			return a, nil
+		}
+	}
+	if project == "" {
+		return Account{}, fmt.Errorf("%w: there are several accounts; name one by its project key", control.ErrInvalid)
+	}
+	return Account{}, fmt.Errorf("%w: no account has the project key %q", control.ErrInvalid, project)
+}
+
+func printDiff(out io.Writer, p customer.Preview) {
+	fmt.Fprintf(out, "customer %s, version %d, would %s %s\n", p.ID, p.Version, p.Would, p.Username)
+	if len(p.Differs) == 0 {
+		fmt.Fprintln(out, "nothing differs")
+	}
+	for _, d := range p.Differs {
+		fmt.Fprintf(out, "  %s: %s → %s\n", d.Field, inJSON(d.Has), inJSON(d.Gets))
+	}
+}
+
+func inJSON(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Sprint(v)
+	}
+	return string(b)
+}

@@ -1,0 +1,178 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+
+	"github.com/ct2fluent/ct2fluent"
+	"github.com/ct2fluent/ct2fluent/commercetools"
+	"github.com/ct2fluent/ct2fluent/customer"
+	"github.com/ct2fluent/ct2fluent/fluent"
+	"github.com/ct2fluent/ct2fluent/route"
+)
+
+// A plan is a configuration checked as far as that goes without I/O.
+type plan struct {
+	setup    *Setup
+	config   *Config
+	log      *slog.Logger
+	observe  *observer
+	mapping  *customer.Mapping
+	sources  map[string]ct2fluent.Source
+	accounts []Account
+}
+
+func newPlan(s *Setup, c *Config, log *slog.Logger) (*plan, error) {
+	p := &plan{setup: s, config: c, log: log, observe: newObserver(s.version(), c), sources: map[string]ct2fluent.Source{}}
+	errs := []error{p.compile(), p.checkRoutes()}
+	for _, l := range c.Listeners {
+		src, err := s.Sources[l.Type].New(l.Options, SourceEnv{Name: l.ID, Log: log.With("listener", l.ID), Observe: p.observe.source(l.ID)})
+		if err != nil {
+			errs = append(errs, configError(l.At, fmt.Errorf("listener %s: %w", l.ID, err)))
+			continue
+		}
+		p.sources[l.ID] = src
+	}
+	for _, a := range c.Accounts {
+		account, err := p.account(a)
+		errs = append(errs, err)
+		p.accounts = append(p.accounts, account)
+	}
+	return p, errors.Join(errs...)
+}
+
+func (p *plan) compile() error {
+	m, err := customer.CompileMapping(mappingConfig(p.config))
+	if err != nil {
+		return &kindError{ErrConfig, err}
+	}
+	if p.setup.WrapMapping != nil {
+		m = p.setup.WrapMapping(m)
+	}
+	p.mapping = m
+	return nil
+}
+
+func (p *plan) account(a AccountConfig) (Account, error) {
+	agent := "ct2fluent/" + p.setup.version()
+	from, err := commercetools.New(commercetools.Options{
+		ProjectKey: a.Commercetools.ProjectKey, APIURL: string(a.Commercetools.APIURL), AuthURL: string(a.Commercetools.AuthURL),
+		ClientID: a.Commercetools.ClientID, ClientSecret: a.Commercetools.ClientSecret.Value, Scopes: a.Commercetools.Scopes,
+		Timeout: a.Commercetools.Timeout, MaxConcurrent: a.Commercetools.MaxConcurrent, Rate: a.Commercetools.MaxRate,
+		UserAgent: agent, Log: p.log, Observe: p.observe.call,
+	})
+	if err != nil {
+		return Account{}, configError(a.At, err)
+	}
+	to, err := fluent.New(fluent.Options{
+		BaseURL: string(a.Fluent.BaseURL), Account: a.Fluent.Account,
+		ClientID: a.Fluent.ClientID, ClientSecret: a.Fluent.ClientSecret.Value, Username: a.Fluent.Username, Password: a.Fluent.Password.Value,
+		Timeout: a.Fluent.Timeout, MaxConcurrent: a.Fluent.MaxConcurrent, Rate: a.Fluent.MaxRate, MaxBatch: a.Fluent.BatchSize,
+		UserAgent: agent, Log: p.log, Observe: p.observe.call,
+	})
+	if err != nil {
+		return Account{}, configError(a.At, err)
+	}
+	return Account{Project: a.Commercetools.ProjectKey, Name: a.Fluent.Account, RetailerID: a.Fluent.RetailerID, Commercetools: from, Fluent: to}, nil
+}
+
+// routes are the router's options over these handlers.
+func (p *plan) routes(handlers []route.Registered) route.Options {
+	o := route.Options{Handlers: handlers, Log: p.log, Observe: p.observe.handled}
+	for _, m := range p.config.RouteMapping {
+		o.Mappings = append(o.Mappings, route.Mapping{
+			Route: m.Route, Name: m.Props.Name, Include: m.Props.InclusionFilter, Exclude: m.Props.ExclusionFilter, Where: m.At.String(),
+		})
+	}
+	for _, r := range p.config.Routes {
+		o.Routes = append(o.Routes, route.Route{Route: r.Route, HandlerName: r.HandlerName, Where: r.At.String()})
+	}
+	return o
+}
+
+// checkRoutes sees whether every route leads to a handler, before one is made.
+func (p *plan) checkRoutes() error {
+	_, err := p.explainer()
+	return err
+}
+
+// explainer is a router that explains and does not work.
+func (p *plan) explainer() (*route.Router, error) {
+	idle := ct2fluent.HandlerFunc(func(_ context.Context, batch []ct2fluent.Notification) []error {
+		return make([]error, len(batch))
+	})
+	var handlers []route.Registered
+	for _, t := range p.setup.Handlers {
+		handlers = append(handlers, route.Registered{Name: t.Name, Priority: t.Priority, Handler: idle, Description: t.Description})
+	}
+	o := p.routes(handlers)
+	o.Log = nil
+	r, err := route.New(o)
+	if err != nil {
+		return nil, &kindError{ErrConfig, err}
+	}
+	return r, nil
+}
+
+// admitted asks all APIs at once whether they take the credentials. A definite
+// no stops the start; what cannot be reached is held later (CONTRACT, Start).
+func (p *plan) admitted(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	found := make([]error, len(p.accounts))
+	var wg sync.WaitGroup
+	for i, a := range p.accounts {
+		wg.Go(func() { found[i] = p.admittedTo(ctx, i, a) })
+	}
+	wg.Wait()
+	return errors.Join(found...)
+}
+
+func (p *plan) admittedTo(ctx context.Context, i int, a Account) error {
+	at := p.config.Accounts[i].At
+	var errs []error
+	for _, side := range []struct {
+		name  string
+		check func() error
+	}{
+		{"commercetools project " + a.Project, func() error { return a.Commercetools.Check(ctx) }},
+		{"Fluent account " + a.Name, func() error { return a.Fluent.Check(ctx, a.RetailerID) }},
+	} {
+		err := side.check()
+		switch {
+		case err == nil:
+		case refused(err):
+			errs = append(errs, configError(at, fmt.Errorf("%s: %w; correct the credentials, or what they may do", side.name, err)))
+		default:
+			p.log.Warn("cannot be reached at the start; its work waits", "what", side.name, "error", err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// refused tells whether an API has definitely said no.
+func refused(err error) bool {
+	var ct *commercetools.Error
+	var fl *fluent.Error
+	switch {
+	case errors.As(err, &ct):
+		return ct.Kind == commercetools.Stopped || ct.Kind == commercetools.Refused
+	case errors.As(err, &fl):
+		return fl.Kind == fluent.Stopped || fl.Kind == fluent.Refused
+	}
+	return false
+}
+
+func (s *Setup) version() string {
+	if s.Version != "" {
+		return s.Version
+	}
+	if b, ok := debug.ReadBuildInfo(); ok && b.Main.Version != "" {
+		return b.Main.Version
+	}
+	return "(devel)"
+}

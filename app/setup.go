@@ -1,0 +1,72 @@
+package app
+
+import (
+	"log/slog"
+
+	"github.com/ct2fluent/ct2fluent"
+	"github.com/ct2fluent/ct2fluent/commercetools"
+	"github.com/ct2fluent/ct2fluent/customer"
+	"github.com/ct2fluent/ct2fluent/fluent"
+	"github.com/ct2fluent/ct2fluent/ledger"
+)
+
+// A Setup is what a binary can do: which listeners it has, which handlers
+// routes may name, and what is done to the mapping. std.Setup fills in what
+// the stock binary has; a partner's main adds to it.
+type Setup struct {
+	// Version of the binary; default: that of its module.
+	Version  string
+	Sources  map[string]SourceType // by the listener's type
+	Handlers []HandlerType
+	// WrapMapping is applied to the mapping of the file. Nil leaves it as it
+	// is. See [customer.Mapping.Wrap].
+	WrapMapping func(m *customer.Mapping) *customer.Mapping
+}
+
+// A SourceType makes the sources of one type of listener.
+type SourceType struct {
+	// Options makes a pointer to the struct of the listener's options with
+	// their defaults; the file is decoded into it. See [LoadOptions].
+	Options func() any
+	// New makes a source from what Options made. It does no I/O: an error is
+	// one of the configuration.
+	New func(options any, env SourceEnv) (ct2fluent.Source, error)
+}
+
+// A SourceEnv is what a source may use.
+type SourceEnv struct {
+	Name string // of the listener
+	Log  *slog.Logger
+	// Observe counts what a source does, by a word of its own.
+	Observe func(event string, n int)
+}
+
+// A HandlerType makes a handler that routes may name.
+type HandlerType struct {
+	Name        string
+	Priority    int    // of two with one name the higher works
+	Description string // one line
+	// New makes the handler. One that has a method Run(ctx) error as well is
+	// run beside the queue until the process stops.
+	New func(env Env) (ct2fluent.Handler, error)
+}
+
+// An Env is what a handler may use: the clients of the accounts, the ledger
+// and the mapping. All of it is safe for concurrent use.
+type Env struct {
+	Accounts []Account
+	Ledger   *ledger.Ledger
+	Mapping  *customer.Mapping
+	Observe  customer.Observe
+	Log      *slog.Logger
+}
+
+// An Account is a commercetools project and the Fluent retailer it goes to,
+// with a client of each that all handlers share.
+type Account struct {
+	Project       string
+	Name          string // Fluent's account
+	RetailerID    string
+	Commercetools *commercetools.Client
+	Fluent        *fluent.Client
+}

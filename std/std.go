@@ -1,0 +1,48 @@
+// Package std is the stock binary: what it can listen to and what its handlers
+// are called. A partner's main takes Setup and adds to it.
+package std
+
+import (
+	"github.com/ct2fluent/ct2fluent"
+	"github.com/ct2fluent/ct2fluent/app"
+	"github.com/ct2fluent/ct2fluent/customer"
+	"github.com/ct2fluent/ct2fluent/inbox/sqs"
+	"github.com/ct2fluent/ct2fluent/inbox/webhook"
+)
+
+// Setup fills in what the stock binary has.
+func Setup(s *app.Setup) {
+	s.Sources["sqs"] = app.SourceType{Options: func() any { return new(app.SQSConfig) }, New: newSQS}
+	s.Sources["webhook"] = app.SourceType{Options: func() any { return new(app.WebhookConfig) }, New: newWebhook}
+	s.Handlers = append(s.Handlers, app.HandlerType{
+		Name:        "FluentCustomerUpsert",
+		Description: "creates or updates the Fluent customer of a commercetools customer",
+		New:         newCustomer,
+	})
+}
+
+func newSQS(options any, env app.SourceEnv) (ct2fluent.Source, error) {
+	o := options.(*app.SQSConfig)
+	return sqs.New(sqs.Options{
+		Name: o.Name, Region: o.Region, Endpoint: string(o.Endpoint), Receivers: o.Receivers, Wait: o.Wait,
+		Log: env.Log, Observe: env.Observe,
+	})
+}
+
+func newWebhook(options any, env app.SourceEnv) (ct2fluent.Source, error) {
+	o := options.(*app.WebhookConfig)
+	return webhook.New(webhook.Options{
+		Address: string(o.Address), Path: string(o.Path), Token: o.Token.Value, MaxBody: int64(o.MaxBody),
+		Log: env.Log, Observe: env.Observe,
+	})
+}
+
+func newCustomer(env app.Env) (ct2fluent.Handler, error) {
+	var accounts []customer.Account
+	for _, a := range env.Accounts {
+		accounts = append(accounts, customer.Account{
+			Project: a.Project, RetailerID: a.RetailerID, From: a.Commercetools, To: a.Fluent, Mapping: env.Mapping,
+		})
+	}
+	return customer.New(customer.Options{Accounts: accounts, Ledger: env.Ledger, Log: env.Log, Observe: env.Observe})
+}
