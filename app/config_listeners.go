@@ -98,13 +98,13 @@ func (ls Listeners) MarshalYAML() (any, error) {
 		if err := one.Encode(l.Options); err != nil {
 			return nil, err
 		}
-		one.Content = slices.Concat([]*yaml.Node{text("type"), text(l.Type)}, one.Content)
-		all.Content = append(all.Content, text(l.ID), one)
+		one.Content = slices.Concat([]*yaml.Node{textNode("type"), textNode(l.Type)}, one.Content)
+		all.Content = append(all.Content, textNode(l.ID), one)
 	}
 	return all, nil
 }
 
-func text(s string) *yaml.Node {
+func textNode(s string) *yaml.Node {
 	n := &yaml.Node{}
 	n.SetString(s)
 	return n
