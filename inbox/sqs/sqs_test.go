@@ -207,9 +207,7 @@ func TestOutage(t *testing.T) {
 	}{{503, "ServiceUnavailable"}, {500, "InternalFailure"}, {400, "RequestThrottled"}, {403, "OverLimit"}} {
 		t.Run(code.code, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				f := &fake{}
-				b := start(t, f, kept)
-				b.setRefuse(func(string) (int, string) { return code.status, code.code })
+				b := start(t, &fake{refuse: func(string) (int, string) { return code.status, code.code }}, kept)
 				b.send("{}")
 				time.Sleep(10 * time.Minute)
 				if n := b.count("receive-failed"); n < 30 || n > 150 {
@@ -259,6 +257,30 @@ func TestPutFailsForLong(t *testing.T) {
 		}
 		if len(b.messages) != 15 || b.count("released") != len(b.receives) {
 			t.Errorf("%d left, %d of %d released", len(b.messages), b.count("released"), len(b.receives))
+		}
+	})
+}
+
+// What is kept is deleted while another message of its poll still fails, and
+// is no longer extended.
+func TestPutFailsForOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, &fake{}, func(_ context.Context, body []byte) error {
+			if string(body) == "3" {
+				return errors.New("full")
+			}
+			return nil
+		})
+		b.fake.mu.Lock() // no poll sees a part of them only
+		for i := range 5 {
+			b.messages = append(b.messages, &message{body: fmt.Sprint(i)})
+		}
+		b.change()
+		b.fake.mu.Unlock()
+		time.Sleep(10 * time.Minute)
+		b.stop()
+		if len(b.messages) != 1 || b.count("acknowledged") != 4 || b.count("extend-failed") != 0 || b.count("released") != 1 {
+			t.Errorf("%d left, events %v", len(b.messages), b.events)
 		}
 	})
 }
