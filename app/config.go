@@ -336,8 +336,8 @@ type SQSConfig struct {
 	// Receivers that poll at once.
 	Receivers int `yaml:"receivers" default:"4" min:"1" max:"100"`
 
-	// How long one poll waits for a message.
-	Wait time.Duration `yaml:"wait" default:"20s" min:"0s" max:"20s"`
+	// How long one poll waits for a message, in whole seconds.
+	Wait time.Duration `yaml:"wait" default:"20s" min:"1s" max:"20s"`
 }
 
 // A WebhookConfig holds the options of a listener of type webhook.
