@@ -131,7 +131,7 @@ type request struct {
 }
 
 // post sends a request; an error means that there is no answer.
-func (c *Client) post(ctx context.Context, operation string, r request) (*answer, error) {
+func (c *Client) post(ctx context.Context, operation string, r request) (*answer, *Error) {
 	body, err := json.Marshal(r)
 	if err != nil {
 		return nil, &Error{Operation: operation, Kind: Refused, Err: errUnusable}

@@ -187,9 +187,9 @@ func (c *Client) Check(ctx context.Context, retailerID string) error {
 
 // read sends a query and reads its data into v.
 func (c *Client) read(ctx context.Context, operation string, r request, v any) error {
-	p, err := c.post(ctx, operation, r)
-	if err != nil {
-		return err
+	p, none := c.post(ctx, operation, r)
+	if none != nil {
+		return none
 	}
 	worst := p.heaviest(nil)
 	if worst == nil {

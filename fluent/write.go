@@ -20,9 +20,9 @@ const fruitlessLimit = 20
 //
 // A request that clearly was not applied, of which the answer does not say
 // which write is to blame, is sent again in smaller ones until each write has
-// an answer of its own. After an answer that is [Unclear], [Down], [Limited] or
-// [Stopped] nothing more is sent: what was not sent yet is Down after Unclear,
-// else it has the same kind.
+// an answer of its own; when many of these fail in a row, the rest is not sent.
+// Nor is anything sent after an answer that is [Unclear], [Down], [Limited] or
+// [Stopped]. What was not sent is Limited or Stopped, if that is why, else Down.
 func (c *Client) Write(ctx context.Context, ws []Write) []error {
 	r := &round{c: c, ctx: ctx, errs: make([]error, len(ws))}
 	for _, group := range c.split(r.encode(ws)) {
@@ -106,11 +106,10 @@ func (r *round) send(jobs []job) {
 		r.give(jobs, r.stop)
 		return
 	}
-	p, err := r.c.post(r.ctx, "write", mutation(jobs))
-	if err != nil {
-		e := err.(*Error)
-		r.give(jobs, e)
-		r.halt(e)
+	p, none := r.c.post(r.ctx, "write", mutation(jobs))
+	if none != nil {
+		r.give(jobs, none)
+		r.halt(none)
 		return
 	}
 	left, succeeded := r.read(p, jobs)
@@ -183,8 +182,8 @@ func (r *round) give(jobs []job, e *Error) {
 // halt keeps what is not sent yet from being sent.
 func (r *round) halt(e *Error) {
 	stop := *e
-	if stop.Kind == Unclear {
-		stop.Kind = Down
+	if stop.Kind != Limited && stop.Kind != Stopped {
+		stop.Kind = Down // it is not to share in a doubt, nor in a fault
 	}
 	stop.Err = errNotSent
 	r.stop = &stop
