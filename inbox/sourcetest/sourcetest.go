@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -228,6 +229,7 @@ func testStopFinishes(t *testing.T, b *bench) {
 	b.send(bodies)
 	time.Sleep(time.Second / 2)
 	b.stop()
+	b.settle()
 	if kept, acked := b.shelf.keptAll(), b.shelf.acknowledged(); kept == 0 || acked != kept {
 		t.Errorf("%d put, %d acknowledged, want as many, and some", kept, acked)
 	}
@@ -235,13 +237,22 @@ func testStopFinishes(t *testing.T, b *bench) {
 
 func testStopGivesUp(t *testing.T, b *bench) {
 	const bodies = 2
+	var running atomic.Int32
 	b.run(func(ctx context.Context, _ []byte) error {
+		running.Add(1)
+		defer running.Add(-1)
 		<-ctx.Done()
+		time.Sleep(atOnce)
 		return ctx.Err()
 	})
 	b.send(bodies)
 	time.Sleep(time.Second)
 	b.stop()
+	// What put uses is closed once Run has returned.
+	if n := running.Load(); n > 0 {
+		t.Errorf("%d put still under way after Run", n)
+	}
+	b.settle()
 	if n := b.shelf.acknowledged(); n > 0 {
 		t.Errorf("%d bodies acknowledged that were not put", n)
 	}
@@ -302,8 +313,10 @@ func (b *bench) stop() {
 	case <-time.After(stopping):
 		b.t.Fatalf("Run did not return within %s of the stop", stopping)
 	}
-	synctest.Wait() // acknowledgements may still be on their way to the ct-queue
 }
+
+// settle lets acknowledgements arrive that are on their way to the ct-queue.
+func (b *bench) settle() { synctest.Wait() }
 
 func (b *bench) send(n int) {
 	for range n {
@@ -330,5 +343,5 @@ func (b *bench) await(n int, limit time.Duration) {
 		}
 		time.Sleep(time.Second / 10)
 	}
-	synctest.Wait()
+	b.settle()
 }

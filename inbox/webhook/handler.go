@@ -56,14 +56,14 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request) (status int, sa
 	if !authorized(r, token) {
 		return http.StatusUnauthorized, "the bearer token is missing or wrong"
 	}
+	if h.stopping.Load() {
+		return http.StatusServiceUnavailable, "stopping"
+	}
 	select {
 	case h.places <- struct{}{}:
 		defer func() { <-h.places }()
 	default:
 		return http.StatusServiceUnavailable, "too many requests at once"
-	}
-	if h.stopping.Load() {
-		return http.StatusServiceUnavailable, "stopping"
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, h.MaxBody))
 	var large *http.MaxBytesError

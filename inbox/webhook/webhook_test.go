@@ -150,8 +150,9 @@ func TestStop(t *testing.T) {
 			close(stopped)
 		}()
 		synctest.Wait()
-		if got := b.post(t); got != 503 {
-			t.Errorf("a new request: %d, want 503", got)
+		resp, say := b.send(t, "POST", "/notifications", "Bearer "+token, "{}", false)
+		if resp.StatusCode != 503 || say != "stopping\n" || !resp.Close {
+			t.Errorf("a new request: %d %q, connection closed: %v", resp.StatusCode, say, resp.Close)
 		}
 		if got := <-first; got != 202 {
 			t.Errorf("the one at hand: %d, want 202", got)
