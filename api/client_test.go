@@ -2,13 +2,11 @@ package api
 
 import (
 	"bufio"
-	"bytes"
 	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -113,7 +111,7 @@ func TestAnswers(t *testing.T) {
 			io.WriteString(z, "hello")
 			z.Close()
 		}},
-		{name: "an error is an answer", serve: func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", 418) }, status: 418, body: "no\n"},
+		{name: "an error is an answer", serve: func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusConflict) }, status: 409, body: "no\n"},
 		{name: "too large", fault: Lost, cause: ErrTooLarge, serve: func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, big) }},
 		{name: "too large, of no known length", fault: Lost, cause: ErrTooLarge, serve: func(w http.ResponseWriter, _ *http.Request) {
 			w.(http.Flusher).Flush()
@@ -183,172 +181,6 @@ func TestAnswers(t *testing.T) {
 				t.Errorf("got %d %q %v", a.Status, a.Body, a.RetryAfter)
 			}
 		})
-	}
-}
-
-// rawServer answers each connection with h, which gets what was read of it.
-func rawServer(t *testing.T, h func(c net.Conn, r *bufio.Reader)) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			wg.Go(func() {
-				defer conn.Close()
-				h(conn, bufio.NewReader(conn))
-			})
-		}
-	})
-	t.Cleanup(func() { ln.Close(); wg.Wait() })
-	return "http://" + ln.Addr().String()
-}
-
-func whole(r *bufio.Reader) bool {
-	req, err := http.ReadRequest(r)
-	if err != nil {
-		return false
-	}
-	_, err = io.Copy(io.Discard, req.Body)
-	return err == nil
-}
-
-// What is certain about a write without an answer decides whether it may be
-// sent again (rule 2 of convergence).
-func TestWhatIsCertain(t *testing.T) {
-	nobody := rawServer(t, func(net.Conn, *bufio.Reader) {})
-	closed, _ := net.Listen("tcp", "127.0.0.1:0")
-	closed.Close()
-	hang := make(chan struct{})
-	defer close(hang)
-	tests := []struct {
-		name  string
-		url   string
-		body  int
-		ctx   func(context.Context) (context.Context, context.CancelFunc)
-		want  Reason
-		cause error
-	}{
-		{name: "connection refused", url: "http://" + closed.Addr().String(), want: Unsent},
-		{name: "no TLS there", url: strings.Replace(rawServer(t, func(c net.Conn, r *bufio.Reader) {
-			r.Peek(1)
-			io.WriteString(c, "HTTP/1.1 400 "+secret+"\r\n\r\n")
-		}), "http:", "https:", 1), want: Unsent},
-		{name: "a certificate nobody knows", url: func() string {
-			s := httptest.NewUnstartedServer(nil)
-			s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
-			s.StartTLS()
-			t.Cleanup(s.Close)
-			return s.URL
-		}(), want: Unsent},
-		{name: "given up before", url: nobody, want: Unsent, cause: context.Canceled,
-			ctx: func(ctx context.Context) (context.Context, context.CancelFunc) {
-				ctx, cancel := context.WithCancel(ctx)
-				cancel()
-				return ctx, cancel
-			}},
-		{name: "not read to its end", url: rawServer(t, func(_ net.Conn, r *bufio.Reader) {
-			r.ReadString('\n') // the connection is closed on a body that is on its way
-		}), body: 16 << 20, want: Unsent},
-		{name: "cut after it was read", want: Lost, url: rawServer(t, func(_ net.Conn, r *bufio.Reader) { whole(r) })},
-		{name: "no answer in time", want: Lost, cause: errTimeout, url: rawServer(t, func(_ net.Conn, r *bufio.Reader) {
-			whole(r)
-			<-hang
-		})},
-		{name: "given up after it was sent", want: Lost, cause: context.DeadlineExceeded, url: rawServer(t, func(_ net.Conn, r *bufio.Reader) {
-			whole(r)
-			<-hang
-		}), ctx: func(ctx context.Context) (context.Context, context.CancelFunc) {
-			return context.WithTimeout(ctx, 50*time.Millisecond)
-		}},
-		{name: "no HTTP", want: Lost, cause: errUnusable, url: rawServer(t, func(c net.Conn, r *bufio.Reader) {
-			whole(r)
-			io.WriteString(c, secret+"\r\n\r\n")
-		})},
-		{name: "a broken header", want: Lost, cause: errUnusable, url: rawServer(t, func(c net.Conn, r *bufio.Reader) {
-			whole(r)
-			io.WriteString(c, "HTTP/1.1 200 OK\r\n"+secret+"\r\n\r\n")
-		})},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			c := client(t, Options{Timeout: 200 * time.Millisecond})
-			if tt.body > 0 {
-				c = client(t, Options{})
-			}
-			ctx := t.Context()
-			if tt.ctx != nil {
-				var cancel context.CancelFunc
-				ctx, cancel = tt.ctx(ctx)
-				defer cancel()
-			}
-			r := post(tt.url)
-			if tt.body > 0 {
-				r.Body = bytes.Repeat([]byte{' '}, tt.body)
-			}
-			_, err := c.Do(ctx, r)
-			f := wantFault(t, err, tt.want)
-			if tt.cause != nil && !errors.Is(f, tt.cause) {
-				if !(tt.cause == context.DeadlineExceeded && errors.Is(f, errTimeout)) {
-					t.Errorf("err = %v, want %v", err, tt.cause)
-				}
-			}
-		})
-	}
-}
-
-// net/http itself sends some requests again when a connection that it used
-// before breaks. A write that has left must not be among them.
-func TestWriteIsNeverSentTwice(t *testing.T) {
-	var seen atomic.Int64
-	url := rawServer(t, func(c net.Conn, r *bufio.Reader) {
-		for i := 0; whole(r); i++ {
-			seen.Add(1)
-			if i == 1 {
-				return // the second on a connection: read, and no answer
-			}
-			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
-		}
-	})
-	c := client(t, Options{})
-	if _, err := c.Do(t.Context(), post(url)); err != nil {
-		t.Fatal(err)
-	}
-	_, err := c.Do(t.Context(), post(url))
-	wantFault(t, err, Lost)
-	if seen.Load() != 2 {
-		t.Errorf("two writes were sent %d times", seen.Load())
-	}
-}
-
-// A connection that the server has closed meanwhile costs nothing: either
-// another is used, or the write is in doubt; never is it sent twice.
-func TestWriteOnAConnectionClosedMeanwhile(t *testing.T) {
-	var seen atomic.Int64
-	url := rawServer(t, func(c net.Conn, r *bufio.Reader) {
-		if whole(r) {
-			seen.Add(1)
-			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
-		}
-	})
-	c := client(t, Options{})
-	applied := 0
-	for range 50 {
-		_, err := c.Do(t.Context(), post(url))
-		if err == nil {
-			applied++
-			continue
-		}
-		wantFault(t, err, Lost)
-	}
-	if int(seen.Load()) > 50 || int(seen.Load()) < applied {
-		t.Errorf("50 writes were seen %d times, answered %d times", seen.Load(), applied)
 	}
 }
 
@@ -519,22 +351,6 @@ func TestRequestsAtOnceStayUnderTheCeiling(t *testing.T) {
 	wg.Wait()
 	if most.Load() > 3 {
 		t.Errorf("%d requests at once", most.Load())
-	}
-}
-
-func TestOutgoingIsSealed(t *testing.T) {
-	out := outgoing{data: []byte("body")}
-	req, _ := http.NewRequest(http.MethodPost, "http://localhost", nil)
-	req = out.attach(req)
-	p := make([]byte, 2)
-	if _, err := req.Body.Read(p); err != nil {
-		t.Fatal(err)
-	}
-	if out.sent() {
-		t.Fatal("half a body counts as sent")
-	}
-	if n, err := req.Body.Read(p); n != 0 || err == nil {
-		t.Error("the rest leaves after it was called unsent")
 	}
 }
 

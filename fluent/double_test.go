@@ -17,6 +17,7 @@ import (
 	"github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/validator"
+	"github.com/vektah/gqlparser/v2/validator/rules"
 	"go.uber.org/goleak"
 )
 
@@ -83,7 +84,7 @@ func account(t *testing.T, o Options, g graph) (*Client, func() []asked) {
 			t.Errorf("unreadable request: %v", err)
 			return
 		}
-		doc, errs := gqlparser.LoadQuery(schema, body.Query)
+		doc, errs := gqlparser.LoadQueryWithRules(schema, body.Query, rules.NewDefaultRules())
 		if len(errs) > 0 {
 			t.Errorf("not of the schema: %v\n%s", errs, body.Query)
 			return

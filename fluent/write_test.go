@@ -318,7 +318,7 @@ func TestWriteWithoutAnswer(t *testing.T) {
 	})
 	t.Run("late", func(t *testing.T) {
 		done := make(chan struct{})
-		c, log := account(t, Options{Timeout: 50 * time.Millisecond}, func(http.ResponseWriter, asked) { <-done })
+		c, log := account(t, Options{Timeout: 500 * time.Millisecond}, func(http.ResponseWriter, asked) { <-done })
 		if err := c.Write(t.Context(), updates("a"))[0]; kind(t, err) != Unclear || len(log()) != 1 {
 			t.Errorf("%v after %d requests", err, len(log()))
 		}
