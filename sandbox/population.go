@@ -8,15 +8,18 @@ import (
 
 // A Population makes plausible customers and plausible changes of them. The
 // same seed makes the same ones.
-type Population struct{ seed uint64 }
+type Population struct {
+	seed      uint64
+	countries []countryOf
+}
 
 // NewPopulation returns the population of a seed.
-func NewPopulation(seed uint64) *Population { return &Population{seed} }
+func NewPopulation(seed uint64) *Population { return &Population{seed, countries()} }
 
 // Draft is the draft of the i-th customer. No two have one email.
 func (p *Population) Draft(i int) map[string]any {
 	rng := rand.New(rand.NewPCG(p.seed, uint64(i)*2))
-	c := countries()[rng.IntN(len(countries()))]
+	c := p.countries[rng.IntN(len(p.countries))]
 	first, last := pick(rng, c.first), pick(rng, c.last)
 	draft := map[string]any{"email": email(rng, first, last, i), "addresses": []any{}}
 	some(rng, 0.95, func() { draft["firstName"] = first })
@@ -56,7 +59,7 @@ func (p *Population) Change(n int, doc map[string]any) []map[string]any {
 }
 
 func (p *Population) action(rng *rand.Rand, n int, doc map[string]any) map[string]any {
-	c := countries()[rng.IntN(len(countries()))]
+	c := p.countries[rng.IntN(len(p.countries))]
 	first, last := pick(rng, c.first), pick(rng, c.last)
 	addresses, _ := objects(doc["addresses"])
 	kind := rng.IntN(12)
@@ -125,6 +128,9 @@ func email(rng *rand.Rand, first, last string, i int) string {
 		}
 		return r
 	}, name)
+	if name = strings.Trim(name, ".-"); name == "" {
+		name = "customer"
+	}
 	number := fmt.Sprint(i)
 	if i < 0 {
 		number = "n" + fmt.Sprint(-i)
