@@ -50,7 +50,7 @@ var ErrNotFound = errors.New("not found")
 // names for, never a text that it wrote.
 type Error struct {
 	Operation  string        // "customer", "customers", "page" or "check"
-	Kind       Kind          //
+	Kind       Kind          // what the caller is to do
 	Status     int           // HTTP status; 0 where there was no answer
 	Code       string        // of commercetools or OAuth; or "unreadable", "impossible-id"; empty for none
 	Field      string        // of the customer, where its value is what cannot be read

@@ -71,7 +71,7 @@ func (k Kind) halts() bool {
 // has names for, never a text that it wrote.
 type Error struct {
 	Operation  string        // "lookup", "write", "scan" or "check"
-	Kind       Kind          //
+	Kind       Kind          // what the caller is to do
 	Status     int           // HTTP status; 0 where there was no answer
 	Code       string        // of Fluent or of OAuth; empty for none
 	Field      string        // of the customer, where the answer names just one
