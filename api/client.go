@@ -112,7 +112,7 @@ type Request struct {
 // An Answer is what an API answered, whatever its status.
 type Answer struct {
 	Status     int
-	RetryAfter time.Duration // what the API asked for; 0 for nothing
+	RetryAfter time.Duration // what the API asked for, 1 s where it said "too much" and no time; else 0
 	Body       []byte        // nil where Status is an error's and the body could not be read
 }
 

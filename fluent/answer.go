@@ -21,7 +21,7 @@ type answer struct {
 
 // parse reads an answer of any status.
 func parse(a *api.Answer) *answer {
-	p := &answer{status: a.Status, retryAfter: a.RetryAfter, body: a.Body, data: map[string]json.RawMessage{}, own: map[string]*Error{}}
+	p := &answer{status: a.Status, body: a.Body, data: map[string]json.RawMessage{}, own: map[string]*Error{}}
 	var body struct {
 		Data   json.RawMessage `json:"data"`
 		Errors json.RawMessage `json:"errors"`

@@ -137,7 +137,7 @@ func (c *Client) post(ctx context.Context, operation string, r request) (*answer
 		return nil, &Error{Operation: operation, Kind: Refused, Err: errUnusable}
 	}
 	var p *answer
-	_, err = c.api.Do(ctx, api.Request{
+	a, err := c.api.Do(ctx, api.Request{
 		Operation: operation, Method: http.MethodPost, URL: c.url, Body: body,
 		Judge: func(a *api.Answer) (string, bool) { p = parse(a); return p.judge() },
 	})
@@ -148,5 +148,6 @@ func (c *Client) post(ctx context.Context, operation string, r request) (*answer
 		}
 		return nil, e
 	}
+	p.retryAfter = a.RetryAfter // known only once Judge has spoken
 	return p, nil
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"testing"
+	"time"
 )
 
 const html = "<html><body>" + private + "</body></html>"
@@ -136,6 +137,15 @@ func TestRetryAfterIsPassedOn(t *testing.T) {
 		if kind(t, err) != Limited || len(log()) != 1 {
 			t.Errorf("%d: %v after %d requests", status, err, len(log()))
 		}
+	}
+}
+
+// A rate limit that comes with 200 and no time makes everyone wait as well.
+func TestRateLimitWithoutATime(t *testing.T) {
+	c, _ := account(t, Options{}, says(200, `{"errors":[`+fault("C0011E")+`]}`))
+	err := c.Write(t.Context(), updates("u"))[0]
+	if e := err.(*Error); e.Kind != Limited || e.RetryAfter != time.Second {
+		t.Errorf("%v, RetryAfter %v", e, e.RetryAfter)
 	}
 }
 
