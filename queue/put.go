@@ -194,7 +194,9 @@ func (q *Queue) publish(ctx context.Context, group []*put) {
 			p.done <- q.notStored(ctx.Err())
 		}
 	}
-	q.observe.Put(n, time.Since(begin))
+	if n > 0 {
+		q.observe.Put(n, time.Since(begin))
+	}
 }
 
 // append stores a group, all or none, and hands it over to its lanes.
