@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/ct2fluent/ct2fluent/control"
 )
 
 // A picture shows the corridor while the sandbox runs: drawn over itself on a
@@ -45,7 +47,7 @@ func (c *picture) tick(ctx context.Context) {
 	at := now.Sub(c.began).Round(100 * time.Millisecond)
 	if !c.live {
 		fmt.Fprintf(c.p.out, "%6v  commercetools %d ─► received %d ─► waiting %d ─► written %d, unchanged %d, merged %d, skipped %d, dead %d ─► Fluent %d%s\n",
-			at, c.p.ct.Len(), s.Received, s.Waiting, s.Written, s.Unchanged, s.Merged, s.Skipped, s.Dead, c.p.fluent.Len(), heldText(len(s.Held)))
+			at, c.p.ct.Len(), s.Received, s.Waiting, s.Written, s.Unchanged, s.Merged, s.Skipped, s.Dead, c.p.fluent.Len(), heldText(s.Held))
 		return
 	}
 	var b strings.Builder
@@ -64,17 +66,17 @@ func (c *picture) tick(ctx context.Context) {
         ├─► dead      %8d
         ▼
      Fluent          %8d customers
-`, c.p.ct.Len(), at, rate, s.Received, s.Waiting, heldText(len(s.Held)), s.Written, s.Unchanged, s.Merged, s.Skipped, s.Dead, c.p.fluent.Len())
+`, c.p.ct.Len(), at, rate, s.Received, s.Waiting, heldText(s.Held), s.Written, s.Unchanged, s.Merged, s.Skipped, s.Dead, c.p.fluent.Len())
 	c.lines = strings.Count(text, "\n")
 	b.WriteString(text)
 	fmt.Fprint(c.p.out, b.String())
 }
 
-func heldText(n int) string {
-	if n == 0 {
+func heldText(held []control.Held) string {
+	if len(held) == 0 {
 		return ""
 	}
-	return "  HELD"
+	return "  (held: " + held[0].Why + ")"
 }
 
 // say prints a line below the picture.

@@ -78,7 +78,7 @@ printed. The stand-ins' faults can be changed while it runs, by PATCH of
 	f.StringVar(&o.store, "store", "", "directory of queue and ledger; default: one that is removed at the end")
 	f.StringVar(&o.only, "only", "", "start one stand-in alone: commercetools or fluent")
 	f.StringVar(&o.address, "address", "127.0.0.1:0", "where the one of --only listens")
-	f.BoolVar(&o.debug, "debug", false, "log each outcome")
+	f.BoolVar(&o.debug, "debug", false, "log each change of state and each outcome")
 	f.DurationVar(&o.latency, "latency", 5*time.Millisecond, "of each call to a stand-in")
 	f.DurationVar(&o.lag, "lag", 0, "how old the state is that a commercetools query sees")
 	f.Float64Var(&o.ct.Duplicates, "duplicates", 0.1, "probability that a notification comes twice")
@@ -240,11 +240,12 @@ func (c *cli) playSandbox(ctx context.Context, o sandboxOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	level := "warn"
+	// What is held shows in the picture.
+	level := "error"
 	if o.debug {
 		level = "debug"
 	}
-	if p.app, err = New(run, &setup, cfg, c.logger(LogConfig{Level: level, Format: "auto"})); err != nil {
+	if p.app, err = New(run, &setup, cfg, c.logger(LogConfig{Level: level, Format: "text"})); err != nil {
 		return err
 	}
 	address, err := p.app.Control.Listen()
