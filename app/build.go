@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"time"
 
@@ -58,6 +59,13 @@ func New(ctx context.Context, s *Setup, c *Config, log *slog.Logger) (*App, erro
 	}
 	if _, err := a.Control.Listen(); err != nil {
 		return nil, surroundings(err)
+	}
+	for _, src := range p.sources {
+		if l, ok := src.(interface{ Listen() (net.Addr, error) }); ok {
+			if _, err := l.Listen(); err != nil {
+				return nil, surroundings(err)
+			}
+		}
 	}
 	if err := a.open(ctx, p); err != nil {
 		a.Close()

@@ -26,7 +26,7 @@ func (a *App) controls(p *plan) (control.Options, error) {
 	return control.Options{
 		Address: string(c.Control.Address), Token: token, Hosts: c.Control.Hosts, Profile: c.Control.PProf,
 		File: controlFile(c), Log: a.log, Metrics: p.observe.metrics,
-		Ready:    func(context.Context) error { return a.store.Room() },
+		Ready:    func(context.Context) error { return a.ready(p.observe) },
 		Held:     a.held,
 		Routes:   func() any { return a.router.Routes() },
 		Handlers: func() any { return a.router.Handlers() },
@@ -41,6 +41,17 @@ func (a *App) controls(p *plan) (control.Options, error) {
 		},
 		Dead: letters{a},
 	}, nil
+}
+
+// ready is nil when notifications can be accepted and kept.
+func (a *App) ready(o *observer) error {
+	if err := a.store.Room(); err != nil {
+		return err
+	}
+	if err := o.refused.Load(); err != nil && errors.Is(*err, ct2fluent.ErrFull) {
+		return *err
+	}
+	return nil
 }
 
 // Status is the ledger's sum of now (promise 2).

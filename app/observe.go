@@ -1,6 +1,7 @@
 package app
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/ct2fluent/ct2fluent"
@@ -13,10 +14,14 @@ import (
 )
 
 // An observer leads what the stations tell to the metrics.
-type observer struct{ metrics *control.Metrics }
+type observer struct {
+	metrics *control.Metrics
+	// refused is why the last body could not be kept; nil: it was.
+	refused atomic.Pointer[error]
+}
 
 func newObserver(version string, c *Config) *observer {
-	return &observer{control.NewMetrics(version, projects(c)...)}
+	return &observer{metrics: control.NewMetrics(version, projects(c)...)}
 }
 
 func (o *observer) call(c api.Call) {
@@ -28,18 +33,16 @@ func (o *observer) call(c api.Call) {
 
 func (o *observer) received(r inbox.Received) {
 	if r.Err != nil {
+		o.refused.Store(&r.Err)
 		o.metrics.Warn("put-failed")
 		return
 	}
+	o.refused.Store(nil)
 	o.metrics.Received(r.Source, r.Notifications)
 }
 
 func (o *observer) source(name string) func(string, int) {
-	return func(event string, n int) {
-		for range n {
-			o.metrics.Warn(name + "-" + event)
-		}
-	}
+	return func(event string, n int) { o.metrics.Source(name, event, n) }
 }
 
 func (o *observer) handled(handler string, size int, took time.Duration) {

@@ -23,6 +23,7 @@ type Metrics struct {
 	received *prometheus.CounterVec
 	outcomes *prometheus.CounterVec
 	warnings *prometheus.CounterVec
+	sources  *prometheus.CounterVec
 	stages   *prometheus.HistogramVec
 	batches  *prometheus.HistogramVec
 	calls    *prometheus.CounterVec
@@ -45,6 +46,7 @@ func NewMetrics(version string, projects ...string) *Metrics {
 		projects: projects,
 		received: counter("received_total", "Notifications accepted since the start, by source.", "source"),
 		outcomes: counter("outcomes_total", "What became of notifications since the start. Of written, unchanged, merged, skipped and dead each has one.", "outcome", "reason"),
+		sources:  counter("source_events_total", "What a source met: receives, answers, errors.", "source", "event"),
 		warnings: counter("warnings_total", "What went on but deserves a look.", "kind"),
 		stages:   histogram("stage_seconds", "How long a stage of the way took for a batch.", seconds, "stage"),
 		batches:  histogram("batch_size", "Notifications or resources in a batch.", []float64{1, 2, 5, 10, 20, 50, 100, 200, 500}, "stage"),
@@ -57,7 +59,7 @@ func NewMetrics(version string, projects ...string) *Metrics {
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.received, m.outcomes, m.warnings, m.stages, m.batches, m.calls, m.retries, m.callTime, build,
+	m.registry.MustRegister(m.received, m.outcomes, m.warnings, m.sources, m.stages, m.batches, m.calls, m.retries, m.callTime, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -75,6 +77,11 @@ func (m *Metrics) Outcome(outcome, reason string, n int) {
 // Warn counts a warning of a kind, such as a username that was taken.
 func (m *Metrics) Warn(kind string) {
 	m.warnings.WithLabelValues(m.words.known("kind", kind)).Inc()
+}
+
+// Source counts n times what a source met.
+func (m *Metrics) Source(source, event string, n int) {
+	m.sources.WithLabelValues(m.words.known("source", source), m.words.known("event", event)).Add(float64(n))
 }
 
 // Stage observes how long a stage took: put, read, write, settle.
