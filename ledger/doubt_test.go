@@ -104,6 +104,18 @@ func TestUnclearIsNoted(t *testing.T) {
 	}, note(3, 3))
 }
 
+// So is that of one that is unclear for the last time: its write may land.
+func TestUnclearAndDead(t *testing.T) {
+	r := newRig(t)
+	r.settle(r.remembering(ct2fluent.Memory{Version: 1, Hash: "h", Username: "u"}, nil), note(1, 1))
+	n := note(2, 2)
+	n.Attempts = 8
+	wantOutcomes(t, r.settle(say(ct2fluent.Unclear(errFault)), n), ct2fluent.Dead)
+	if m := r.memory(jane); m.Hash != "" || m.Version != 0 {
+		t.Errorf("%+v is remembered", m)
+	}
+}
+
 // An outage brings the same answers by the thousand: they are not written.
 func TestNoNewsIsNotWritten(t *testing.T) {
 	r := newRig(t)

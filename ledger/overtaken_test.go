@@ -145,8 +145,10 @@ func TestAppendFails(t *testing.T) {
 	if got := r.memory(john); got.Hash != "" || got.Version != 1 || got.Username != "u" {
 		t.Errorf("%+v is remembered, want no hash: an unknown write may have been sent", got)
 	}
-	// The note outlives an orderly stop, once something can be written again.
+	// The note outlives an orderly stop, once something can be written again,
+	// also over totals that another has moved.
 	r.append = nil
+	settleBy(t, r.another(), say(ct2fluent.Skip("known")), of(ct2fluent.Ref{ID: "else"}, note(6, 1)))
 	wantOutcomes(t, r.settle(say(ct2fluent.Skip("known")), note(5, 1)), ct2fluent.Skipped)
 	r.restart()
 	if got := r.memory(john); got.Hash != "" {
@@ -156,7 +158,7 @@ func TestAppendFails(t *testing.T) {
 	if got := r.memory(john); got.Hash != "h2" {
 		t.Errorf("%+v is remembered, want what was written anew", got)
 	}
-	r.wantTotals("3 written, 1 skipped")
+	r.wantTotals("3 written, 2 skipped")
 }
 
 // The answer of JetStream is lost, and the batch is there.

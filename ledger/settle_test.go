@@ -195,6 +195,7 @@ func TestIntend(t *testing.T) {
 	if len(r.put) > 0 {
 		t.Error("the ledger overtook itself")
 	}
+	wantOutcomes(t, r.settle(say(errFault), note(1, 2)), ct2fluent.IsMerged)
 	if err := r.ledger.Intend(t.Context(), intent); err == nil {
 		t.Error("Intend outside Handle: no error")
 	}
@@ -239,15 +240,24 @@ func TestManyDeadOfOneResource(t *testing.T) {
 		batch = append(batch, ct2fluent.Notification{Seq: seq + 1, Fault: "unreadable", Body: []byte("{")})
 	}
 	for i := range 8 {
-		batch[i*100].Body = make([]byte, 1<<20)
+		batch[i].Body = make([]byte, 1<<20)
 	}
 	for _, err := range r.settle(say(ct2fluent.Reject(errFault)), batch...) {
 		wantOutcomes(t, []error{err}, ct2fluent.Dead)
 	}
 	r.wantTotals("1200 dead, 1200 lying")
-	d, err := r.ledger.Dead(t.Context(), 701)
+
+	// What is to be remembered speaks of all: it is written with the last.
+	x := &resource{told: &ct2fluent.Memory{Username: "u"}}
+	for _, n := range batch {
+		x.answers = append(x.answers, judge(n, ct2fluent.Reject(errFault), 8))
+	}
+	if s := r.ledger.step(x); s.n > 4 || s.entry.Memory.Username != "" {
+		t.Errorf("the first of several entries is of %d and remembers %+v", s.n, s.entry.Memory)
+	}
+	d, err := r.ledger.Dead(t.Context(), 8)
 	if err != nil || len(d.Notification.Body) != 1<<20 {
-		t.Errorf("letter 701 has %d bytes, %v", len(d.Notification.Body), err)
+		t.Errorf("letter 8 has %d bytes, %v", len(d.Notification.Body), err)
 	}
 }
 
