@@ -99,10 +99,9 @@ func (l *Ledger) drop(ctx context.Context, seq uint64) error {
 	return l.remove(ctx, m)
 }
 
-// remove deletes a dead letter that was just read, while removing is held. Its
-// bytes are overwritten: they may hold personal data.
+// remove deletes a dead letter that was just read, while removing is held.
 func (l *Ledger) remove(ctx context.Context, m message) error {
-	if err := l.stream.SecureDeleteMsg(ctx, m.seq); err != nil {
+	if err := l.stream.DeleteMsg(ctx, m.seq); err != nil {
 		return fmt.Errorf("remove a dead letter: %w", err)
 	}
 	l.commits.removed()

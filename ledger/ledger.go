@@ -91,7 +91,7 @@ type Options struct {
 	Floor func(project string) uint64
 
 	// Put puts notifications into the queue: what is replayed and what was
-	// overtaken.
+	// overtaken. Required.
 	Put func(ctx context.Context, ns ...ct2fluent.Notification) error
 
 	Log     *slog.Logger // default: none

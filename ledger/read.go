@@ -32,7 +32,9 @@ const (
 var errCut = errors.New("the answer of JetStream was cut off")
 
 // newest gives the last message of each subject that has one. A subject may
-// hold wildcards, as long as it stands for few.
+// hold wildcards, as long as it stands for few. In a cluster a replica may
+// answer that has not heard the last: who builds on that is refused as
+// overtaken, by Intend before anything is created.
 func (l *Ledger) newest(ctx context.Context, subjects ...string) (map[string]message, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
