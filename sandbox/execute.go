@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/vektah/gqlparser/v2/ast"
 )
@@ -180,9 +181,9 @@ func (s *Fluent) admit(c *call, f *ast.Field) (args map[string]any, instead *res
 	if err != nil {
 		return nil, &result{err: err}, false
 	}
-	subject := subjectOf(args)
 	fault, faulty := s.gate.draw(func(x Fault) bool {
-		return x.ofAlias() && !x.Whole && x.on(f.Name, string(c.op.Operation)) && (x.Match == "" || slices.ContainsFunc(subject, func(n string) bool { return contains(n, x.Match) }))
+		return x.ofAlias() && !x.Whole && x.on(f.Name, string(c.op.Operation)) &&
+			slices.ContainsFunc(subjectOf(args), func(name string) bool { return strings.Contains(name, x.Match) })
 	})
 	switch {
 	case !faulty:
@@ -193,7 +194,8 @@ func (s *Fluent) admit(c *call, f *ast.Field) (args map[string]any, instead *res
 	return args, &result{err: fluentFault(fault.Kind, "Injected")}, fault.Apply
 }
 
-// subjectOf lists the usernames that a root field is about.
+// subjectOf lists the usernames that a root field is about; empty texts, if
+// none.
 func subjectOf(args map[string]any) []string {
 	input, _ := args["input"].(map[string]any)
 	names := []string{text(input, "username"), text(args, "ref")}

@@ -201,7 +201,7 @@ func (s *Fluent) answer(r *http.Request, c *call, q request) answer {
 		return s.refuse(c.errs...)
 	}
 	whole, faulty := s.gate.draw(func(f Fault) bool {
-		return f.Whole && f.ofAlias() && f.on(q.operations...) && contains(string(q.body), f.Match)
+		return f.Whole && f.ofAlias() && f.on(q.operations...) && strings.Contains(string(q.body), f.Match)
 	})
 	if faulty {
 		if whole.Apply {
@@ -211,8 +211,6 @@ func (s *Fluent) answer(r *http.Request, c *call, q request) answer {
 	}
 	return s.execute(c)
 }
-
-func contains(s, part string) bool { return strings.Contains(s, part) }
 
 // token gives tokens by the password and the refresh grant.
 func (s *Fluent) token(r *http.Request, body string) answer {

@@ -273,6 +273,10 @@ func TestFluentBooks(t *testing.T) {
 	if writes[0].Customer()["lastName"] != "" || writes[1].Customer()["lastName"] != "B" {
 		t.Errorf("after the writes: %v, %v", writes[0].Customer(), writes[1].Customer())
 	}
+	graphql(t, s, `mutation { updateCustomer(input: {username: "jo", attributes: [{name: "id", type: "STRING", value: "c2"}]}) { id } }`, nil)
+	if got := toJSON(t, writes[1].Customer()["attributes"]); !strings.Contains(got, `"c1"`) {
+		t.Errorf("a later write changed what an earlier one left: %s", got)
+	}
 	doc, ok := s.Customer("jo")
 	if !ok || doc["lastName"] != "B" || doc["country"] != nil || toJSON(t, doc["retailer"]) != `{"id":"1"}` {
 		t.Errorf("customer %v", doc)
@@ -280,7 +284,7 @@ func TestFluentBooks(t *testing.T) {
 	if _, ok := s.Customer("no"); ok || s.Len() != 1 {
 		t.Error("a failed update made a customer")
 	}
-	if got := s.Calls()["updateCustomer"]; fmt.Sprint(got) != "map[C0120E:1 ok:3]" {
+	if got := s.Calls()["updateCustomer"]; fmt.Sprint(got) != "map[C0120E:1 ok:4]" {
 		t.Errorf("calls %v", got)
 	}
 }

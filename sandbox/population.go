@@ -11,17 +11,22 @@ import (
 type Population struct {
 	seed      uint64
 	countries []countryOf
+	ascii     *strings.Replacer
 }
 
 // NewPopulation returns the population of a seed.
-func NewPopulation(seed uint64) *Population { return &Population{seed, countries()} }
+func NewPopulation(seed uint64) *Population {
+	ascii := strings.NewReplacer("ä", "ae", "ö", "oe", "ü", "ue", "ß", "ss", "é", "e", "è", "e",
+		"ñ", "n", "ł", "l", "ś", "s", "ó", "o", "'", "", " ", ".")
+	return &Population{seed, countries(), ascii}
+}
 
 // Draft is the draft of the i-th customer. No two have one email.
 func (p *Population) Draft(i int) map[string]any {
 	rng := rand.New(rand.NewPCG(p.seed, uint64(i)*2))
 	c := p.countries[rng.IntN(len(p.countries))]
 	first, last := pick(rng, c.first), pick(rng, c.last)
-	draft := map[string]any{"email": email(rng, first, last, i), "addresses": []any{}}
+	draft := map[string]any{"email": p.email(rng, first, last, i), "addresses": []any{}}
 	some(rng, 0.95, func() { draft["firstName"] = first })
 	some(rng, 0.97, func() { draft["lastName"] = last })
 	some(rng, 0.3, func() { draft["salutation"] = pick(rng, c.salutation) })
@@ -72,7 +77,7 @@ func (p *Population) action(rng *rand.Rand, n int, doc map[string]any) map[strin
 	case 2, 3:
 		return map[string]any{"action": "setLastName", "lastName": last}
 	case 4:
-		return map[string]any{"action": "changeEmail", "email": email(rng, first, last, -n-1)}
+		return map[string]any{"action": "changeEmail", "email": p.email(rng, first, last, -n-1)}
 	case 5:
 		if rng.IntN(2) == 0 {
 			return map[string]any{"action": "setSalutation"}
@@ -119,9 +124,8 @@ func anyID(rng *rand.Rand, addresses []map[string]any) string {
 
 // email is made of the name and of a number that no other customer has; at
 // times with what mail servers allow and few programs expect.
-func email(rng *rand.Rand, first, last string, i int) string {
-	ascii := strings.NewReplacer("ä", "ae", "ö", "oe", "ü", "ue", "ß", "ss", "é", "e", "è", "e", "ñ", "n", "ł", "l", "ś", "s", "ó", "o", "'", "", " ", ".")
-	name := ascii.Replace(strings.ToLower(first + "." + last))
+func (p *Population) email(rng *rand.Rand, first, last string, i int) string {
+	name := p.ascii.Replace(strings.ToLower(first + "." + last))
 	name = strings.Map(func(r rune) rune {
 		if r < 'a' && r != '.' && r != '-' || r > 'z' {
 			return -1

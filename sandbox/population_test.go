@@ -1,7 +1,6 @@
 package sandbox_test
 
 import (
-	"runtime"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -72,28 +71,4 @@ func TestPopulationIsPlausible(t *testing.T) {
 			t.Errorf("there is none with %s", part)
 		}
 	}
-}
-
-// The cost of a customer in the stand-in of commercetools: time to make one,
-// bytes to keep one.
-func BenchmarkFill(b *testing.B) {
-	s, err := sandbox.NewCommerceTools(sandbox.CTOptions{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	before := heap()
-	b.ResetTimer()
-	if err := sandbox.NewPopulation(1).Fill(s, b.N); err != nil {
-		b.Fatal(err)
-	}
-	b.StopTimer()
-	b.ReportMetric(float64(heap()-before)/float64(b.N), "B/customer")
-	runtime.KeepAlive(s)
-}
-
-func heap() uint64 {
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.HeapAlloc
 }

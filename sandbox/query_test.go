@@ -199,6 +199,9 @@ func TestSorting(t *testing.T) {
 		{"sort=createdAt+desc&limit=2", "cb"},
 		{"sort=createdAt+desc&where=" + url.QueryEscape(`id in ("`+ids[0]+`","`+ids[2]+`")`), "ca"},
 		{"sort=lastModifiedAt+asc&where=" + url.QueryEscape(`lastModifiedAt > "2026-01-01T00:00:01.000Z"`), "ca"},
+		{"sort=createdAt+asc&where=" + url.QueryEscape(`createdAt >= "2026-01-01T00:00:02.000Z" or createdAt = "2026-01-01T00:00:00.000Z"`), "ac"},
+		{"sort=createdAt+asc&where=" + url.QueryEscape(`createdAt = "2026-01-01T00:00:00.000Z" or createdAt >= "2026-01-01T00:00:02.000Z"`), "ac"},
+		{"sort=createdAt+asc&where=" + url.QueryEscape(`createdAt = "2026-01-01T00:00:01.000Z" or lastModifiedAt < "2026-01-01T00:00:03.000Z"`), "bc"},
 	}
 	for _, test := range tests {
 		t.Run(test.query, func(t *testing.T) {
