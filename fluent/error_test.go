@@ -58,12 +58,12 @@ func TestAnswers(t *testing.T) {
 		{name: "a path of numbers", status: 200, body: `{"data":null,"errors":[{"path":[0],"extensions":{"code":"C0141E"}}]}`, write: Refused, read: Refused, code: "C0141E"},
 		{name: "parts of wrong types", status: 200, body: `{"data":7,"errors":[{"path":"x","message":7,"extensions":[]},7,null]}`, write: Failed, read: Failed},
 		{name: "errors of a wrong type", status: 200, body: `{"data":null,"errors":"` + private + `"}`, write: Failed, read: Failed},
-		{name: "null without an error", status: 200, body: `{"data":{"w0":null}}`, write: Failed},
-		{name: "nothing without an error", status: 200, body: `{"data":null}`, write: Failed},
+		{name: "null without an error", status: 200, body: `{"data":{"w0":null}}`, write: Failed, read: Failed},
+		{name: "nothing without an error", status: 200, body: `{"data":null}`, write: Failed, read: Failed},
 		{name: "data beside an error", status: 200, body: `{"data":{"w0":{}},"errors":[{"path":["w0","username"],"extensions":{"code":"C0020E"}}]}`, write: Stopped, read: Stopped, code: "C0020E"},
-		{name: "done", status: 200, body: `{"data":{"w0":{"username":"u"}}}`},
-		{name: "done, with no errors said", status: 200, body: `{"data":{"w0":{"username":"u"}},"errors":null}`},
-		{name: "done, with an empty list of errors", status: 200, body: `{"data":{"w0":{"username":"u"}},"errors":[]}`},
+		{name: "done", status: 200, body: `{"data":{"w0":{"username":"u"},"customers":{"edges":[]}}}`},
+		{name: "done, with no errors said", status: 200, body: `{"data":{"w0":{"username":"u"},"customers":{"edges":[]}},"errors":null}`},
+		{name: "done, with an empty list of errors", status: 200, body: `{"data":{"w0":{"username":"u"},"customers":{"edges":[]}},"errors":[]}`},
 
 		// What is no GraphQL: a write with an answer of this kind is in doubt.
 		{name: "HTML with 200", status: 200, body: html, write: Unclear, read: Down},

@@ -81,21 +81,20 @@ func (c *Client) lookupList(ctx context.Context, usernames []string, full bool, 
 		asked[u] = true
 	}
 	first := min(len(usernames)+10, maxFirst)
-	var data struct{ Customers connection }
-	err = c.read(ctx, "lookup", request{
+	page, err := c.customers(ctx, "lookup", request{
 		Query: `query lookup($usernames: [String], $first: Int) { customers(username: $usernames, first: $first) ` +
 			`{ edges { node { ` + selection(full) + ` } } pageInfo { hasNextPage } } }`,
 		Variables: map[string]any{"usernames": usernames, "first": first},
-	}, &data)
+	})
 	if err != nil {
 		return false, err
 	}
-	for _, e := range data.Customers.Edges {
+	for _, e := range page.Edges {
 		if e != nil && e.Node != nil && asked[e.Node.Username] {
 			found[e.Node.Username] = *e.Node
 		}
 	}
-	return data.Customers.PageInfo.HasNextPage || len(data.Customers.Edges) >= first, nil
+	return page.PageInfo.HasNextPage || len(page.Edges) >= first, nil
 }
 
 // lookupEach asks for each by its ref, which is no filter.
@@ -134,17 +133,16 @@ func (c *Client) Scan(ctx context.Context, after string, first int) (Page, error
 	if after != "" {
 		vars["after"] = after
 	}
-	var data struct{ Customers connection }
-	err := c.read(ctx, "scan", request{
+	got, err := c.customers(ctx, "scan", request{
 		Query: `query scan($first: Int, $after: String) { customers(first: $first, after: $after) ` +
 			`{ edges { cursor node { ` + few + ` } } pageInfo { hasNextPage } } }`,
 		Variables: vars,
-	}, &data)
+	})
 	if err != nil {
 		return Page{}, err
 	}
 	var page Page
-	for _, e := range data.Customers.Edges {
+	for _, e := range got.Edges {
 		if e == nil {
 			continue
 		}
@@ -153,7 +151,7 @@ func (c *Client) Scan(ctx context.Context, after string, first int) (Page, error
 			page.Customers = append(page.Customers, *e.Node)
 		}
 	}
-	if !data.Customers.PageInfo.HasNextPage {
+	if !got.PageInfo.HasNextPage {
 		page.Next = ""
 		return page, nil
 	}
@@ -183,6 +181,19 @@ func (c *Client) Check(ctx context.Context, retailerID string) error {
 		return &Error{Operation: "check", Kind: Stopped, Status: http.StatusOK, Field: "retailer", Err: errNoRetailer}
 	}
 	return nil
+}
+
+// customers sends a query whose answer is a page. Promise 4: null is none, and
+// is not taken for one without customers.
+func (c *Client) customers(ctx context.Context, operation string, r request) (*connection, error) {
+	var data struct{ Customers *connection }
+	if err := c.read(ctx, operation, r, &data); err != nil {
+		return nil, err
+	}
+	if data.Customers == nil || data.Customers.Edges == nil {
+		return nil, &Error{Operation: operation, Kind: Failed, Status: http.StatusOK, Err: errNull}
+	}
+	return data.Customers, nil
 }
 
 // read sends a query and reads its data into v.

@@ -177,6 +177,20 @@ func TestScanThatGoesNowhere(t *testing.T) {
 	}
 }
 
+// Promise 4: taken for an account without customers, null would end the filling
+// of a lost ledger early, and lead to second customers.
+func TestNullIsNoPage(t *testing.T) {
+	for _, data := range []string{`null`, `{}`, `{"customers":null}`, `{"customers":{"edges":null}}`} {
+		c, _ := account(t, Options{}, says(200, `{"data":`+data+`}`))
+		if _, err := c.Scan(t.Context(), "", 10); kind(t, err) != Failed {
+			t.Errorf("scan, %s: %v", data, err)
+		}
+		if _, err := c.Lookup(t.Context(), []string{"u"}, false); kind(t, err) != Failed {
+			t.Errorf("lookup, %s: %v", data, err)
+		}
+	}
+}
+
 func TestCheck(t *testing.T) {
 	tests := []struct {
 		name, retailer, body string
