@@ -27,7 +27,7 @@ func (f HandlerFunc) Handle(ctx context.Context, batch []Notification) []error {
 
 // Each is a partner's simple handler: f is called for one notification after
 // the other. Once f fails for a resource, the resource's later notifications
-// of the same batch get the same error, so that nothing overtakes.
+// of the same batch wait with it, so that nothing overtakes.
 func Each(f func(ctx context.Context, n Notification) error) Handler {
 	return HandlerFunc(func(ctx context.Context, batch []Notification) []error {
 		errs := make([]error, len(batch))
@@ -39,7 +39,7 @@ func Each(f func(ctx context.Context, n Notification) error) Handler {
 			}
 			errs[i] = f(ctx, n)
 			if o, _, _ := OutcomeOf(errs[i]); !o.Settled() {
-				waiting[n.Ref] = errs[i]
+				waiting[n.Ref] = companion(o, errs[i])
 			}
 		}
 		return errs
@@ -84,8 +84,10 @@ func Latest(h Handler) Handler {
 				ids[n.ID] = i
 			}
 			switch {
-			case lead[owner[i]] == i || !outcome.Settled() || outcome == Dead:
+			case lead[owner[i]] == i || outcome == Dead:
 				errs[i] = err
+			case !outcome.Settled():
+				errs[i] = companion(outcome, err)
 			case twice || n.ID != "" && n.ID == batch[lead[owner[i]]].ID:
 				errs[i] = Skip("duplicate")
 			default:
@@ -94,4 +96,14 @@ func Latest(h Handler) Handler {
 		}
 		return errs
 	})
+}
+
+// companion is the answer for a notification that was not tried itself and
+// waits because another one of its resource does: a fault of that one is no
+// attempt of its own.
+func companion(o Outcome, err error) error {
+	if o == Retry {
+		return RetryAfter(0, err)
+	}
+	return err
 }

@@ -70,6 +70,8 @@ func TestLatest(t *testing.T) {
 			[]ct2fluent.Outcome{ct2fluent.Dead, ct2fluent.Dead}, false},
 		{"waiting together", []ct2fluent.Notification{note("a1", "a", 1), note("a2", "a", 2)}, ct2fluent.Unavailable(fault), []int64{2},
 			[]ct2fluent.Outcome{ct2fluent.Held, ct2fluent.Held}, false},
+		{"a fault of the newest is no attempt of the others", []ct2fluent.Notification{note("a1", "a", 1), note("a2", "a", 2)}, fault, []int64{2},
+			[]ct2fluent.Outcome{ct2fluent.Later, ct2fluent.Retry}, false},
 		{"Again and Force are not forgotten", []ct2fluent.Notification{again, forced, note("a5", "a", 5)}, nil, []int64{5},
 			[]ct2fluent.Outcome{ct2fluent.IsMerged, ct2fluent.IsMerged, ct2fluent.Written}, true},
 		{"what has no resource is no company", []ct2fluent.Notification{{ID: "x"}, {ID: "y"}}, nil, []int64{0, 0},
@@ -118,7 +120,7 @@ func TestEach(t *testing.T) {
 		return nil
 	})
 	errs := h.Handle(t.Context(), []ct2fluent.Notification{note("a1", "a", 1), note("a2", "a", 2), note("b1", "b", 1)})
-	if fmt.Sprint(worked) != "[a1 b1]" || errs[1] == nil || errs[2] != nil {
+	if o, _, _ := ct2fluent.OutcomeOf(errs[1]); fmt.Sprint(worked) != "[a1 b1]" || o != ct2fluent.Later || errs[2] != nil {
 		t.Errorf("worked %v, errors %v; want a2 to wait for a1", worked, errs)
 	}
 }

@@ -97,7 +97,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 
 func (s *Store) open(ctx context.Context) (err error) {
 	if s.o.URL != "" {
-		s.conn, err = nats.Connect(s.o.URL, nats.Name("ct2fluent"), nats.MaxReconnects(-1))
+		s.conn, err = nats.Connect(s.o.URL, s.options()...)
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrUnreachable, err)
 		}
@@ -108,6 +108,17 @@ func (s *Store) open(ctx context.Context) (err error) {
 		return fmt.Errorf("open JetStream: %w", err)
 	}
 	return s.begin(ctx)
+}
+
+func (s *Store) options() []nats.Option {
+	return []nats.Option{
+		nats.Name("ct2fluent"),
+		nats.MaxReconnects(-1),
+		// Left to itself the client writes to standard error.
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			s.o.Log.Warn("store: connection", "error", err)
+		}),
+	}
 }
 
 func (s *Store) embed() error {
@@ -145,7 +156,7 @@ func (s *Store) embed() error {
 	if !s.server.ReadyForConnections(30*time.Second) || !s.server.JetStreamEnabled() {
 		return fmt.Errorf("start JetStream in %s: see the log", s.o.Dir)
 	}
-	s.conn, err = nats.Connect("", nats.InProcessServer(s.server), nats.Name("ct2fluent"), nats.MaxReconnects(-1))
+	s.conn, err = nats.Connect("", append(s.options(), nats.InProcessServer(s.server))...)
 	if err != nil {
 		return fmt.Errorf("connect to the JetStream server: %w", err)
 	}
