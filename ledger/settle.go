@@ -232,7 +232,7 @@ func (l *Ledger) tell(ctx context.Context, ns []ct2fluent.Notification, errs []e
 		o, reason, _ := ct2fluent.OutcomeOf(errs[i])
 		counts[kind{o, reason}]++
 		if debug {
-			l.log.DebugContext(ctx, "outcome", "outcome", o, "reason", reason, "ref", n.Ref, "seq", n.Seq)
+			l.log.DebugContext(ctx, "outcome", "outcome", o.String(), "reason", reason, "resource", n.Ref.String(), "version", n.Version, "seq", n.Seq)
 		}
 	}
 	if l.o.Observe.Outcome == nil {
