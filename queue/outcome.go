@@ -179,6 +179,7 @@ func (s *schedule) probed(a *account, sum summary, now time.Time) change {
 		}
 		return nowLifted
 	case sum.failed:
+		a.why = sum.why // another trouble may have taken the place of the first
 		a.delay = min(2*a.delay, s.Delays.HoldMax)
 		a.until = now.Add(a.delay)
 	case sum.later:

@@ -236,6 +236,17 @@ func TestADownProjectIsHeld(t *testing.T) {
 	d.gives("j10 k11 l12 m13 n14 o15 q16 r17")
 }
 
+func TestAHoldTellsItsLatestReason(t *testing.T) {
+	d := newDesk(t, rules{}, "p")
+	d.puts("p/a")
+	d.ends(d.gives("a1"), errDown)
+	d.after(time.Second)
+	d.ends(d.gives("a1"), ct2fluent.Unavailable(errors.New("password refused")))
+	if p := d.byName["p"]; !p.held || p.why != "password refused" {
+		t.Errorf("held %v, why %q", p.held, p.why)
+	}
+}
+
 func TestAProbeThatAsksNothingIsFollowedAtOnce(t *testing.T) {
 	d := newDesk(t, rules{}, "p")
 	d.puts("p/a p/b p/c")
