@@ -33,6 +33,7 @@ type Options struct {
 	Timeout       time.Duration // of one request, until its answer is read; default 10 s
 	MaxConcurrent int           // requests at once, at most; default 20
 	Rate          float64       // requests a second, at most; default 0: no ceiling
+	Secrets       string        // where they come from; told when they are refused; default: nothing
 	MaxAnswer     int64         // largest answer that is read, unpacked, in bytes; default 32 MiB
 	UserAgent     string        // default "ct2fluent"
 	Log           *slog.Logger  // default: discards
@@ -74,7 +75,7 @@ func New(o Options) *Client {
 		Grant: func(ctx context.Context, after401 bool) (*oauth2.Token, error) {
 			return o.Grant(context.WithValue(ctx, oauth2.HTTPClient, hc), after401)
 		},
-		Early: o.Early, Timeout: o.Timeout, Log: o.Log,
+		Early: o.Early, Timeout: o.Timeout, Secrets: o.Secrets, Log: o.Log,
 	})
 	return c
 }

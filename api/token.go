@@ -22,6 +22,7 @@ type TokenOptions struct {
 	Grant   Grant
 	Early   time.Duration // how long before it expires it is renewed; default 60 s
 	Timeout time.Duration // of one request for a token; default 10 s
+	Secrets string        // told when they are refused; default: nothing
 	Log     *slog.Logger  // default: discards
 }
 
@@ -158,6 +159,9 @@ func (t *Token) answered(a *asking, tok *oauth2.Token, err error) {
 	}
 	if err != nil {
 		f := tokenFault(err)
+		if f.Reason == Refused && f.Err == nil && t.o.Secrets != "" {
+			f.Err = errors.New(t.o.Secrets)
+		}
 		pause := min(firstPause<<min(t.failures, 10), lastPause)
 		t.failures++
 		t.until = now.Add(max(pause, min(f.RetryAfter, longestPause)))

@@ -241,6 +241,20 @@ func TestTokenRequestThatHangs(t *testing.T) {
 	})
 }
 
+func TestTokenRefusedTellsWhereTheSecretsComeFrom(t *testing.T) {
+	for status, want := range map[int]string{
+		400: "no token: invalid_grant (HTTP 400): secrets come from here",
+		500: "not sent: invalid_grant (HTTP 500)",
+	} {
+		token := NewToken(TokenOptions{Secrets: "secrets come from here", Grant: func(context.Context, bool) (*oauth2.Token, error) {
+			return nil, &oauth2.RetrieveError{Response: &http.Response{StatusCode: status}, ErrorCode: "invalid_grant"}
+		}})
+		if _, err := token.Get(t.Context()); err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
 func TestTokenFaults(t *testing.T) {
 	said := func(status int, code string) error {
 		return &oauth2.RetrieveError{Response: &http.Response{StatusCode: status, Header: http.Header{"Retry-After": {"7"}}},

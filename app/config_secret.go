@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 )
 
@@ -55,4 +56,23 @@ func (f filler) secret(scalar string, from []string) Secret {
 		},
 		source: strings.Join(from, " and "),
 	}
+}
+
+// whence says where secrets come from, and whether they are read again once
+// they were refused (CONTRACT, Start).
+func whence(secrets ...Secret) string {
+	var from []string
+	again := true
+	for _, s := range secrets {
+		for _, source := range strings.Split(s.source, " and ") {
+			again = again && strings.HasPrefix(source, "file ")
+			if !slices.Contains(from, source) {
+				from = append(from, source)
+			}
+		}
+	}
+	if again {
+		return "secrets come from " + strings.Join(from, " and ") + ", and are read again before each try"
+	}
+	return "secrets come from " + strings.Join(from, " and ") + "; only files are read again: after any other change start again"
 }

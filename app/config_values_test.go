@@ -47,6 +47,22 @@ func TestNATSURLHidesCredentials(t *testing.T) {
 	}
 }
 
+func TestWhence(t *testing.T) {
+	file, other, env := Secret{source: "file /a"}, Secret{source: "file /b and file /a"}, Secret{source: "environment X and file /a"}
+	for _, tt := range []struct {
+		secrets []Secret
+		want    string
+	}{
+		{[]Secret{file}, "secrets come from file /a, and are read again before each try"},
+		{[]Secret{file, other}, "secrets come from file /a and file /b, and are read again before each try"},
+		{[]Secret{env, file}, "secrets come from environment X and file /a; only files are read again: after any other change start again"},
+	} {
+		if got := whence(tt.secrets...); got != tt.want {
+			t.Errorf("got  %s\nwant %s", got, tt.want)
+		}
+	}
+}
+
 func TestAddressLoopback(t *testing.T) {
 	for address, want := range map[Address]bool{
 		"127.0.0.1:80": true, "127.1.2.3:0": true, "[::1]:80": true, "localhost:80": true,

@@ -61,7 +61,7 @@ func (p *plan) account(a AccountConfig) (Account, error) {
 	agent := "ct2fluent/" + p.setup.version()
 	from, err := commercetools.New(commercetools.Options{
 		ProjectKey: a.Commercetools.ProjectKey, APIURL: string(a.Commercetools.APIURL), AuthURL: string(a.Commercetools.AuthURL),
-		ClientID: a.Commercetools.ClientID, ClientSecret: a.Commercetools.ClientSecret.Value, Scopes: a.Commercetools.Scopes,
+		ClientID: a.Commercetools.ClientID, ClientSecret: a.Commercetools.ClientSecret.Value, Secrets: whence(a.Commercetools.ClientSecret), Scopes: a.Commercetools.Scopes,
 		Timeout: a.Commercetools.Timeout, MaxConcurrent: a.Commercetools.MaxConcurrent, Rate: a.Commercetools.MaxRate,
 		UserAgent: agent, Log: p.log, Observe: p.observe.call,
 	})
@@ -71,6 +71,7 @@ func (p *plan) account(a AccountConfig) (Account, error) {
 	to, err := fluent.New(fluent.Options{
 		BaseURL: string(a.Fluent.BaseURL), Account: a.Fluent.Account,
 		ClientID: a.Fluent.ClientID, ClientSecret: a.Fluent.ClientSecret.Value, Username: a.Fluent.Username, Password: a.Fluent.Password.Value,
+		Secrets: whence(a.Fluent.ClientSecret, a.Fluent.Password),
 		Timeout: a.Fluent.Timeout, MaxConcurrent: a.Fluent.MaxConcurrent, Rate: a.Fluent.MaxRate, MaxBatch: a.Fluent.BatchSize,
 		UserAgent: agent, Log: p.log, Observe: p.observe.call,
 	})

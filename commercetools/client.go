@@ -27,6 +27,7 @@ type Options struct {
 	AuthURL       string // https://auth.{region}.commercetools.com
 	ClientID      string
 	ClientSecret  func() (string, error) // called for each token, so that a new secret is found
+	Secrets       string                 // where the secret comes from; told when it is refused
 	Scopes        []string               // default: view_customers:{ProjectKey}
 	Timeout       time.Duration          // of one request; default 10 s
 	MaxConcurrent int                    // requests at once, at most; default 20
@@ -73,7 +74,7 @@ func New(o Options) (*Client, error) {
 	}
 	c := &Client{base: base + "/" + url.PathEscape(o.ProjectKey) + "/customers"}
 	c.api = api.New(api.Options{
-		API: "commercetools",
+		API: "commercetools", Secrets: o.Secrets,
 		Grant: func(ctx context.Context, _ bool) (*oauth2.Token, error) {
 			secret, err := o.ClientSecret()
 			if err != nil {

@@ -22,6 +22,7 @@ type Options struct {
 	ClientSecret  func() (string, error) // called for each token, so that a new secret is found
 	Username      string
 	Password      func() (string, error) // likewise
+	Secrets       string                 // where both come from; told when they are refused
 	Timeout       time.Duration          // of one request; default 10 s
 	MaxConcurrent int                    // requests at once, at most; default 20
 	Rate          float64                // requests a second, at most; default 0: no ceiling
@@ -73,8 +74,8 @@ func New(o Options) (*Client, error) {
 	c.api = api.New(api.Options{
 		API:         "fluent",
 		Grant:       g.token,
-		TokenHeader: http.Header{"fluent.account": {o.Account}},
-		Timeout:     o.Timeout, MaxConcurrent: o.MaxConcurrent, Rate: o.Rate,
+		TokenHeader: http.Header{"fluent.account": {o.Account}}, Secrets: o.Secrets,
+		Timeout: o.Timeout, MaxConcurrent: o.MaxConcurrent, Rate: o.Rate,
 		UserAgent: o.UserAgent, Log: o.Log, Observe: o.Observe,
 	})
 	return c, nil
