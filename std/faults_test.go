@@ -44,7 +44,7 @@ func TestFaults(t *testing.T) {
 				r.create("anna")
 			},
 			dead: counts{"unreadable": 6, "no-resource": 1},
-			says: `unreadable .*no handler can work it: unreadable`,
+			says: `"outcome":"dead","reason":"unreadable"`,
 		},
 		{
 			name: "an array with one bad element",
@@ -147,7 +147,7 @@ func TestFaults(t *testing.T) {
 				r.ct.InvalidateTokens()
 				r.create("anna", "bert")
 			},
-			held: `commercetools: .*stopped: .*invalid_client`,
+			held: `commercetools: .*stopped: .*invalid_client.*secrets come from file .*/ct, and are read again`,
 			mend: func(r *rig) { r.secret("ct", clientSecret) },
 		},
 		{
@@ -260,6 +260,20 @@ func TestFaults(t *testing.T) {
 				r.fluent.InvalidateTokens()
 				r.create("anna", "bert")
 			},
+			// The client's secret stands in the file of the configuration.
+			held: `fluent: .*stopped: .*invalid_grant.*secrets come from .*clear text.* and file .*/fluent; only files are read again`,
+			mend: func(r *rig) { r.secret("fluent", password) },
+		},
+		{
+			name: "Fluent is down, and its password is rotated meanwhile",
+			work: func(r *rig) {
+				r.fluentServer.Down()
+				r.create("anna", "bert")
+				r.wait("the hold", func() bool { return len(r.status().Held) > 0 })
+				r.secret("fluent", mark+"-old")
+				r.fluent.InvalidateTokens()
+				r.must(r.fluentServer.Up())
+			},
 			held: `fluent: .*stopped: .*invalid_grant`,
 			mend: func(r *rig) { r.secret("fluent", password) },
 		},
@@ -284,7 +298,7 @@ func TestFaults(t *testing.T) {
 		},
 		{
 			name:   "a create is applied late",
-			fluent: fluentFaults(sandbox.Fault{Kind: "timeout", Late: sandbox.Duration(700 * time.Millisecond), Count: 1, Operation: "mutation"}),
+			fluent: fluentFaults(sandbox.Fault{Kind: "timeout", Late: sandbox.Duration(1200 * time.Millisecond), Count: 1, Operation: "mutation"}),
 			says:   `write: unclear: answer lost: no answer in time`,
 		},
 		{
@@ -421,7 +435,7 @@ func TestFaults(t *testing.T) {
 			if test.before != nil {
 				test.before(r)
 			}
-			if r.process == nil {
+			if r.process.Load() == nil {
 				r.start()
 			}
 			r.must(r.ct.SetKnobs(test.ct))
@@ -551,7 +565,7 @@ func TestStartIsRefused(t *testing.T) {
 					t.Errorf("%s was made: %v", filepath.Base(r.store()), err)
 				}
 			}
-			if r.process != nil {
+			if r.process.Load() != nil {
 				// The one that was there first works on.
 				r.create("anna")
 				r.settle()

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -56,7 +57,7 @@ type rig struct {
 	dir          string
 	ids          map[string]string // of commercetools, by the name of the customer
 	count        int
-	process      *process
+	process      atomic.Pointer[process]
 	said         buffer // by every process of the rig
 }
 
@@ -100,9 +101,9 @@ fluent-connect:
   listeners:
     push: { type: webhook, address: "127.0.0.1:0", token: %q }
 accounts:
-  - commercetools: { project-key: shop, api-url: %q, auth-url: %q, client-id: client, client-secret: "${file:%s}", timeout: 500ms }
-    fluent: { base-url: %q, account: ACME, retailer-id: "1", client-id: client, client-secret: %q, username: user, password: "${file:%s}", timeout: 500ms }
-fluent: { unclear-wait: 1s }
+  - commercetools: { project-key: shop, api-url: %q, auth-url: %q, client-id: client, client-secret: "${file:%s}", timeout: 1s }
+    fluent: { base-url: %q, account: ACME, retailer-id: "1", client-id: client, client-secret: %q, username: user, password: "${file:%s}", timeout: 1s }
+fluent: { unclear-wait: 1500ms }
 log: { level: debug }
 stop-timeout: 2s
 `, pushToken, r.ctServer.URL, r.ctServer.URL, r.path("ct"), r.fluentServer.URL, clientSecret, r.path("fluent"))+r.defaults(more))
@@ -175,7 +176,7 @@ type process struct {
 func (r *rig) launch() {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &process{stop: cancel, done: make(chan struct{})}
-	r.process = p
+	r.process.Store(p)
 	go func() {
 		defer close(p.done)
 		p.code = app.Run(ctx, std.Setup, []string{"run", "--config", r.path("application-connector.yml")},
@@ -194,20 +195,20 @@ func (r *rig) start() {
 func (r *rig) hears(pattern string) {
 	r.Helper()
 	is := regexp.MustCompile(pattern)
-	r.wait(pattern+" in the log", func() bool { return is.MatchString(r.process.log.String()) })
+	r.wait(pattern+" in the log", func() bool { return is.MatchString(r.process.Load().log.String()) })
 }
 
 // stop ends the process as a signal does. That is a success.
 func (r *rig) stop() {
-	if r.process == nil {
+	p := r.process.Swap(nil)
+	if p == nil {
 		return
 	}
-	r.process.stop()
-	<-r.process.done
-	if r.process.code != 0 {
-		r.Errorf("run ended with %d, want 0", r.process.code)
+	p.stop()
+	<-p.done
+	if p.code != 0 {
+		r.Errorf("run ended with %d, want 0", p.code)
 	}
-	r.process = nil
 }
 
 // wait polls for something that happens by itself.
@@ -218,8 +219,8 @@ func (r *rig) wait(what string, is func() bool) {
 			r.Fatalf("waited too long for %s: status %+v", what, r.status())
 		}
 		select {
-		case <-r.process.done:
-			r.Fatalf("the process ended with %d while it was waited for %s", r.process.code, what)
+		case <-r.process.Load().done:
+			r.Fatalf("the process ended with %d while it was waited for %s", r.process.Load().code, what)
 		default:
 		}
 	}
@@ -241,7 +242,7 @@ var listens = regexp.MustCompile(`"webhook listens".*"address":"([^"]+)"`)
 
 // post brings a body as a sender does, and gives the status of the answer.
 func (r *rig) post(body []byte) (int, error) {
-	p := r.process
+	p := r.process.Load()
 	if p == nil {
 		return 0, errors.New("nobody listens")
 	}
