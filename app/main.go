@@ -124,14 +124,12 @@ func (c *cli) root() *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &kindError{errUsage, err} })
+	root.SetFlagErrorFunc(misused)
 	root.PersistentFlags().StringVarP(&c.file, "config", "c", "application-connector.yml", "configuration file")
 	root.AddCommand(
 		c.run(), c.check(), c.route(), c.mapping(), c.put(), c.status(), c.show(), c.dead(), c.sandbox(), c.version(),
 	)
-	for _, verb := range root.Commands() {
-		usage(verb)
-	}
+	usage(root)
 	return root
 }
 
@@ -140,7 +138,7 @@ func usage(verb *cobra.Command) {
 	if check := verb.Args; check != nil {
 		verb.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {
-				return &kindError{errUsage, fmt.Errorf("%s: %w; see %s --help", cmd.CommandPath(), err, cmd.CommandPath())}
+				return misused(cmd, err)
 			}
 			return nil
 		}

@@ -131,8 +131,8 @@ func (o *sandboxOptions) fluentSide() (*sandbox.Fluent, error) {
 	return s, nil
 }
 
-// standAlone starts one stand-in. The notifications of that of commercetools
-// are printed, one a line.
+// standAlone starts one stand-in. That of commercetools has customers, and
+// prints its notifications, one a line, as ct2fluent put takes them.
 func (c *cli) standAlone(ctx context.Context, o sandboxOptions) error {
 	if o.lasts > 0 {
 		var cancel context.CancelFunc
@@ -151,6 +151,9 @@ func (c *cli) standAlone(ctx context.Context, o sandboxOptions) error {
 			return err
 		}
 		if _, err := s.Subscribe(sandboxSubscription()); err != nil {
+			return err
+		}
+		if err := sandbox.NewPopulation(o.seed).Fill(s, o.customers); err != nil {
 			return err
 		}
 		h = s

@@ -41,11 +41,11 @@ type Customer struct {
 
 // A Write is one createCustomer or updateCustomer.
 type Write struct {
-	Create     bool
-	Username   string
-	RetailerID string // of a create
-	Fields     Fields // besides username and retailer
-	Attributes []Attribute
+	Create     bool        `json:"-"`
+	Username   string      `json:"username"`
+	RetailerID string      `json:"retailerId,omitempty"` // of a create
+	Fields     Fields      `json:"fields"`               // besides username and retailer
+	Attributes []Attribute `json:"attributes,omitempty"`
 }
 
 // A Page of a scan. Next is the cursor to go on from, empty at the end.

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	// The scripts wait far more than they work.
+	if !given("test.parallel") {
+		_ = flag.Set("test.parallel", "8")
+	}
+	testscript.Main(m, map[string]func(){"ct2fluent": main, "recorded": recorded})
+}
+
+func given(name string) (is bool) {
+	flag.Visit(func(f *flag.Flag) { is = is || f.Name == name })
+	return is
+}
+
+// recorded NAME ct2fluent ARGS… writes what ct2fluent says to NAME.out and
+// NAME.err, where a script can read it while ct2fluent runs.
+func recorded() {
+	var err error
+	if os.Stdout, err = os.Create(os.Args[1] + ".out"); err != nil {
+		panic(err)
+	}
+	if os.Stderr, err = os.Create(os.Args[1] + ".err"); err != nil {
+		panic(err)
+	}
+	os.Args = os.Args[2:]
+	main()
+}
+
+// The command line, as testdata/script has it. Where a script has no
+// configuration of its own, it has that of testdata.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(e *testscript.Env) error {
+			to := e.Getenv("WORK") + "/application-connector.yml"
+			if _, err := os.Stat(to); err == nil {
+				return nil
+			}
+			text, err := os.ReadFile("testdata/application-connector.yml")
+			if err != nil {
+				return err
+			}
+			return os.WriteFile(to, text, 0o600)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits, "waitfor": waitFor, "until": until, "customer": customer,
+		},
+	})
+}
+
+// patience is how long something may take that happens by itself.
+const patience = 20 * time.Second
+
+// exits CODE COMMAND… runs a command, which is to end with this exit code.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND…")
+	}
+	code, err := 0, ts.Exec(args[1], args[2:]...)
+	var ended *exec.ExitError
+	if errors.As(err, &ended) {
+		code = ended.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if strconv.Itoa(code) != args[0] {
+		ts.Fatalf("exit code %d, want %s", code, args[0])
+	}
+}
+
+// waitfor FILE REGEXP waits until the file matches. What the named groups of
+// the expression match is in the environment afterwards.
+func waitFor(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: waitfor FILE REGEXP")
+	}
+	want := regexp.MustCompile("(?m)" + args[1])
+	var text []byte
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		// It is there when the process has made it.
+		text, _ = os.ReadFile(ts.MkAbs(args[0]))
+		if found := want.FindSubmatch(text); found != nil {
+			for i, name := range want.SubexpNames() {
+				if name != "" {
+					ts.Setenv(name, string(found[i]))
+				}
+			}
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s does not match %s:\n%s", args[0], want, text)
+		}
+	}
+}
+
+// until REGEXP COMMAND… runs a command again and again until it succeeds and
+// its output matches.
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: until REGEXP COMMAND…")
+	}
+	want := regexp.MustCompile("(?m)" + args[0])
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		err := ts.Exec(args[1], args[2:]...)
+		if err == nil && want.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s does not match %s; last: %v", strings.Join(args[1:], " "), want, err)
+		}
+	}
+}
+
+// customer NAME FILE makes the customer of a file in the stand-in of
+// commercetools at $CT; the environment then has its id as NAME.
+func customer(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: customer NAME FILE")
+	}
+	var token struct {
+		Value string `json:"access_token"`
+	}
+	post(ts, "/oauth/token", "application/x-www-form-urlencoded", "grant_type=client_credentials", "", &token)
+	var made struct {
+		ID string `json:"id"`
+	}
+	post(ts, "/sandbox/customers", "application/json", ts.ReadFile(args[1]), token.Value, &made)
+	ts.Setenv(args[0], made.ID)
+}
+
+func post(ts *testscript.TestScript, path, kind, body, token string, answer any) {
+	req, err := http.NewRequest("POST", ts.Getenv("CT")+path, strings.NewReader(body))
+	ts.Check(err)
+	req.Header.Set("Content-Type", kind)
+	if token == "" {
+		req.SetBasicAuth("client", "secret")
+	} else {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	res, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	defer res.Body.Close()
+	if res.StatusCode/100 != 2 {
+		ts.Fatalf("post %s: %s", path, res.Status)
+	}
+	ts.Check(json.NewDecoder(res.Body).Decode(answer))
+}
+
+// scripts are the scripts, all in one text.
+func scripts(t *testing.T) string {
+	t.Helper()
+	names, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil || len(names) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	var all strings.Builder
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(text)
+	}
+	return all.String()
+}
