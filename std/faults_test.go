@@ -152,8 +152,19 @@ func TestFaults(t *testing.T) {
 		},
 		{
 			name: "commercetools' queries lag behind",
-			ct:   sandbox.CTKnobs{Lag: 3 * second},
-			work: func(r *rig) { r.create("anna", "bert"); r.update("anna"); r.update("bert", "anna") },
+			ct:   sandbox.CTKnobs{Lag: second / 2},
+			work: func(r *rig) {
+				together(r, "anna", "bert")
+				r.settle()
+				settled := time.Now()
+				r.wait("the queries to see them", func() bool { return time.Since(settled) > time.Second/2 })
+				r.unannounced(func() { r.update("anna", "bert") })
+				r.receives("[" + r.notification("anna", "") + "," + r.notification("bert", "") + "]")
+				r.settle()
+				if calls := r.ct.Calls(); calls["customers.query"]["200"] < 2 {
+					r.Errorf("nothing was asked by a query that lags: %v", calls)
+				}
+			},
 		},
 
 		// Fluent answers with errors.
