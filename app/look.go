@@ -16,6 +16,7 @@ import (
 	"github.com/ct2fluent/ct2fluent/commercetools"
 	"github.com/ct2fluent/ct2fluent/control"
 	"github.com/ct2fluent/ct2fluent/customer"
+	"github.com/ct2fluent/ct2fluent/fluent"
 	"github.com/ct2fluent/ct2fluent/inbox"
 	"github.com/ct2fluent/ct2fluent/route"
 )
@@ -116,7 +117,23 @@ func (c *cli) previewed(ctx context.Context, what, project string, diff bool) (p
 	if err != nil {
 		return p, err
 	}
-	return preview(ctx, plan.accounts, plan.mapping, nil, r)
+	p, err = preview(ctx, plan.accounts, plan.mapping, nil, r)
+	return p, ofSide(err)
+}
+
+// ofSide gives an error of either API the exit code that a check would give it.
+func ofSide(err error) error {
+	var ct *commercetools.Error
+	var fl *fluent.Error
+	errors.As(err, &ct)
+	errors.As(err, &fl)
+	switch {
+	case ct != nil && ct.Kind == commercetools.Stopped, fl != nil && fl.Kind == fluent.Stopped:
+		return &kindError{ErrConfig, err}
+	case ct != nil && ct.Kind == commercetools.Down, fl != nil && fl.Kind == fluent.Down:
+		return surroundings(err)
+	}
+	return err
 }
 
 // preview maps for the account of the project. Remembered gives the username a

@@ -133,6 +133,11 @@ func (c *cli) root() *cobra.Command {
 	return root
 }
 
+// misused is a command line that does not fit its verb.
+func misused(verb *cobra.Command, err error) error {
+	return &kindError{errUsage, fmt.Errorf("%w; see %s --help", err, verb.CommandPath())}
+}
+
 // usage makes wrong arguments exit as usage errors do.
 func usage(verb *cobra.Command) {
 	if check := verb.Args; check != nil {
