@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -121,7 +120,7 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: until REGEXP COMMAND…")
 	}
 	want := regexp.MustCompile("(?m)" + args[0])
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		err := ts.Exec(args[1], args[2:]...)
 		if err == nil && want.MatchString(ts.ReadFile("stdout")) {
 			return
@@ -143,10 +142,12 @@ func customer(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	post(ts, "/oauth/token", "application/x-www-form-urlencoded", "grant_type=client_credentials", "", &token)
 	var made struct {
-		ID string `json:"id"`
+		Customer struct {
+			ID string `json:"id"`
+		} `json:"customer"`
 	}
 	post(ts, "/sandbox/customers", "application/json", ts.ReadFile(args[1]), token.Value, &made)
-	ts.Setenv(args[0], made.ID)
+	ts.Setenv(args[0], made.Customer.ID)
 }
 
 func post(ts *testscript.TestScript, path, kind, body, token string, answer any) {
@@ -165,22 +166,4 @@ func post(ts *testscript.TestScript, path, kind, body, token string, answer any)
 		ts.Fatalf("post %s: %s", path, res.Status)
 	}
 	ts.Check(json.NewDecoder(res.Body).Decode(answer))
-}
-
-// scripts are the scripts, all in one text.
-func scripts(t *testing.T) string {
-	t.Helper()
-	names, err := filepath.Glob("testdata/script/*.txtar")
-	if err != nil || len(names) == 0 {
-		t.Fatalf("no scripts: %v", err)
-	}
-	var all strings.Builder
-	for _, name := range names {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all.Write(text)
-	}
-	return all.String()
 }
