@@ -69,6 +69,9 @@ func Latest(h Handler) Handler {
 			}
 			owner[i] = at
 			force, again := passed[at].Force || n.Force, passed[at].Again || n.Again
+			// One that tells no version may be newer than all: what is known of
+			// the others' versions says nothing of it.
+			force = force || n.Version == 0 || passed[at].Version == 0
 			if n.Version >= passed[at].Version {
 				passed[at], lead[at] = n, i
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -74,6 +75,8 @@ func TestLatest(t *testing.T) {
 			[]ct2fluent.Outcome{ct2fluent.Later, ct2fluent.Retry}, false},
 		{"Again and Force are not forgotten", []ct2fluent.Notification{again, forced, note("a5", "a", 5)}, nil, []int64{5},
 			[]ct2fluent.Outcome{ct2fluent.IsMerged, ct2fluent.IsMerged, ct2fluent.Written}, true},
+		{"one without a version has the newest worked in any case", []ct2fluent.Notification{note("a1", "a", 1), note("", "a", 0)}, nil, []int64{1},
+			[]ct2fluent.Outcome{ct2fluent.Written, ct2fluent.IsMerged}, false},
 		{"what has no resource is no company", []ct2fluent.Notification{{ID: "x"}, {ID: "y"}}, nil, []int64{0, 0},
 			[]ct2fluent.Outcome{ct2fluent.Written, ct2fluent.Written}, false},
 	}
@@ -101,7 +104,7 @@ func TestLatest(t *testing.T) {
 				if n.Version != test.passed[i] {
 					t.Errorf("passed version %d, want %d", n.Version, test.passed[i])
 				}
-				if n.Again != test.flags || n.Force != test.flags {
+				if unversioned := strings.Contains(test.name, "without a version"); n.Again != test.flags || n.Force != (test.flags || unversioned) {
 					t.Errorf("passed with Again %v, Force %v; want %v", n.Again, n.Force, test.flags)
 				}
 			}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -76,6 +77,10 @@ func New(ctx context.Context, s *Setup, c *Config, log *slog.Logger) (*App, erro
 
 func (a *App) open(ctx context.Context, p *plan) (err error) {
 	c := a.Config
+	// With a cluster the directory holds the control file alone.
+	if err := os.MkdirAll(c.Queue.Store, 0o700); err != nil {
+		return surroundings(fmt.Errorf("make queue.store: %w; give it a directory that can be written", err))
+	}
 	a.store, err = store.Open(ctx, store.Options{
 		Dir: storeDir(c), URL: string(c.Queue.URL), Replicas: c.Queue.Replicas, Reserve: int64(c.Queue.MinFree), Log: a.log,
 	})

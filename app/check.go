@@ -120,21 +120,18 @@ func (c *cli) surroundings(ctx context.Context, p *plan) []Finding {
 			add("listener "+l.ID, began, s.Check(ctx), "see the listener's name, region and permissions")
 		}
 	}
-	found = append(found, disk(p.config)...)
+	found = append(found, disk(ctx, p.config)...)
 	return found
 }
 
 // disk looks at the store's directory without opening it: a process may run.
-func disk(c *Config) []Finding {
+func disk(ctx context.Context, c *Config) []Finding {
 	if c.Queue.URL != "" {
 		return nil
 	}
 	what := "directory " + c.Queue.Store
 	failed := func(err error, remedy string) []Finding {
 		return []Finding{{What: what, State: "failed", Detail: err.Error(), Remedy: remedy, err: surroundings(err)}}
-	}
-	if _, err := control.ReadFile(controlFile(c)); err == nil {
-		return []Finding{{What: what, State: "ok", Detail: "in use by a running process"}}
 	}
 	dir := c.Queue.Store
 	for {
@@ -151,10 +148,19 @@ func disk(c *Config) []Finding {
 		return failed(err, "free space, or lower queue.min-free")
 	}
 	f := Finding{What: what, State: "ok", Detail: fmt.Sprintf("a sync takes %.1f ms", float64(took.Microseconds())/1000)}
+	if running(ctx, c) {
+		f.Detail += "; in use by a running process"
+	}
 	if took > 20*time.Millisecond {
 		f.State, f.Remedy = "warning", "every notification waits for a sync: a faster disk makes this faster"
 	}
 	return []Finding{f}
+}
+
+// running tells whether a process answers at the address it has left.
+func running(ctx context.Context, c *Config) bool {
+	p, err := control.Dial(controlFile(c), "")
+	return err == nil && p.Do(ctx, "GET", "/healthz", nil, nil) == nil
 }
 
 // syncTime is how long the disk takes to keep 4 KiB for certain.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -48,10 +49,7 @@ func (a *App) ready(o *observer) error {
 	if err := a.store.Room(); err != nil {
 		return err
 	}
-	if err := o.refused.Load(); err != nil && errors.Is(*err, ct2fluent.ErrFull) {
-		return *err
-	}
-	return nil
+	return o.full()
 }
 
 // Status is the ledger's sum of now (promise 2).
@@ -152,11 +150,19 @@ func (t Timeline) print(out io.Writer) error {
 func (a *App) again(ctx context.Context, ns ...ct2fluent.Notification) error {
 	var all []ct2fluent.Notification
 	for _, n := range ns {
-		if n.Fault == "" {
+		var read []ct2fluent.Notification
+		switch n.Fault {
+		case "":
 			all = append(all, n)
 			continue
+		case "unknown-project":
+			// It was read well, and its wrapping, which may have told the
+			// project, is gone: only the accounts are looked at anew.
+			n.Fault = ""
+			read = []ct2fluent.Notification{n}
+		default:
+			read = inbox.Parse(n.Body, time.Now())
 		}
-		read := inbox.Parse(n.Body, time.Now())
 		inbox.Assign(read, projects(a.Config))
 		for i := range read {
 			read[i].Force = n.Force
@@ -219,7 +225,9 @@ func (l letters) selected(ctx context.Context, s control.Selection) (seqs []uint
 		}
 	}
 	if len(s.Seqs) > 0 {
-		return s.Seqs, nil
+		seqs = slices.Clone(s.Seqs)
+		slices.Sort(seqs)
+		return slices.Compact(seqs), nil
 	}
 	for d, err := range l.a.ledger.DeadLetters(ctx, ledger.Filter{Reason: s.Reason}) {
 		if err != nil {

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/url"
 	"os"
+	"regexp"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -90,6 +92,9 @@ func (c *cli) mapping() *cobra.Command {
 	return verb
 }
 
+// idText is what the id of a resource looks like.
+var idText = regexp.MustCompile(`^[A-Za-z0-9_-]{1,256}$`)
+
 // previewed asks the running process, which knows the username that the ledger
 // remembers, and does without where none runs.
 func (c *cli) previewed(ctx context.Context, what, project string, diff bool) (p customer.Preview, err error) {
@@ -98,8 +103,12 @@ func (c *cli) previewed(ctx context.Context, what, project string, diff bool) (p
 		return p, err
 	}
 	r := control.MapRequest{Project: project, Diff: diff}
-	if r.Document, err = os.ReadFile(what); err != nil {
+	r.Document, err = os.ReadFile(what)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && idText.MatchString(what):
 		r.ID = what
+	case err != nil:
+		return p, &kindError{errUsage, err}
 	}
 	running, err := control.Dial(controlFile(cfg), "")
 	if err == nil {

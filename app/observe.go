@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -17,8 +18,26 @@ import (
 type observer struct {
 	metrics *control.Metrics
 	// refused is why the last body could not be kept; nil: it was.
-	refused atomic.Pointer[error]
+	refused atomic.Pointer[refusal]
 }
+
+type refusal struct {
+	err error
+	at  time.Time
+}
+
+// full is why bodies cannot be kept now. A refusal counts for a while only:
+// who sends nothing because of it would never find out that there is room
+// again.
+func (o *observer) full() error {
+	r := o.refused.Load()
+	if r == nil || !errors.Is(r.err, ct2fluent.ErrFull) || time.Since(r.at) > refusalCounts {
+		return nil
+	}
+	return r.err
+}
+
+const refusalCounts = 5 * time.Second
 
 func newObserver(version string, c *Config) *observer {
 	return &observer{metrics: control.NewMetrics(version, projects(c)...)}
@@ -33,7 +52,7 @@ func (o *observer) call(c api.Call) {
 
 func (o *observer) received(r inbox.Received) {
 	if r.Err != nil {
-		o.refused.Store(&r.Err)
+		o.refused.Store(&refusal{r.Err, time.Now()})
 		o.metrics.Warn("put-failed")
 		return
 	}

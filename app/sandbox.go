@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -32,6 +33,9 @@ const (
 	sandboxSecret   = "secret"
 	sandboxToken    = "sandbox-push-token"
 )
+
+// maxRate of changes a second: more than one process can make.
+const maxRate = 1_000_000
 
 type sandboxOptions struct {
 	lasts     time.Duration
@@ -90,6 +94,12 @@ printed. The stand-ins' faults can be changed while it runs, by PATCH of
 
 // knobs reads the flags of the stand-ins' faults.
 func (o *sandboxOptions) knobs() error {
+	if o.customers < 0 || o.lasts < 0 || !(o.rate >= 0 && o.rate <= maxRate) {
+		return fmt.Errorf("%w: --customers and --for are not negative, --rate is 0 to %d", errUsage, maxRate)
+	}
+	if left, _ := os.ReadDir(o.store); o.store != "" && len(left) > 0 {
+		return fmt.Errorf("%w: --store %s is not empty: the stand-ins begin anew, and its ledger would know their customers", errUsage, o.store)
+	}
 	o.ct.Latency, o.fluent.Latency = sandbox.Duration(o.latency), sandbox.Duration(o.latency)
 	o.ct.Lag, o.ct.Window = sandbox.Duration(o.lag), sandbox.Duration(o.disorder)
 	for _, f := range []struct {
@@ -100,7 +110,8 @@ func (o *sandboxOptions) knobs() error {
 			kind, p, given := strings.Cut(text, ":")
 			fault := sandbox.Fault{Kind: kind, Probability: 1}
 			if given {
-				if _, err := fmt.Sscanf(p, "%g", &fault.Probability); err != nil {
+				var err error
+				if fault.Probability, err = strconv.ParseFloat(p, 64); err != nil {
 					return fmt.Errorf("%w: fault %q: want a kind and a probability, such as 503:0.05", errUsage, text)
 				}
 			}
@@ -339,10 +350,11 @@ func (p *play) change(ctx context.Context, picture *picture) (changes int, err e
 		changes++
 		picture.tick(ctx)
 	}
-	if p.o.rate <= 0 {
-		p.o.rate = 0.001
+	every := time.Hour
+	if p.o.rate > 0 {
+		every = min(every, time.Duration(float64(time.Second)/p.o.rate))
 	}
-	tick := time.NewTicker(time.Duration(float64(time.Second) / p.o.rate))
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	ids := p.ct.IDs()
 	if len(ids) == 0 {

@@ -56,6 +56,10 @@ func (c *cli) open(name string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, &kindError{errUsage, err}
 	}
+	if i, err := f.Stat(); err == nil && i.IsDir() {
+		f.Close()
+		return nil, fmt.Errorf("%w: %s is a directory", errUsage, name)
+	}
 	return f, nil
 }
 
@@ -147,6 +151,9 @@ func (c *cli) show() *cobra.Command {
 	verb := c.asJSON(&cobra.Command{
 		Use: "show ID", Short: "Print the timeline of a customer", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if !idText.MatchString(args[0]) {
+				return fmt.Errorf("%w: %q is no id of a customer", errUsage, args[0])
+			}
 			path := "/admin/resources/customer/" + url.PathEscape(args[0]) + "?project=" + url.QueryEscape(project)
 			var all []Timeline
 			if err := c.ask(cmd, "GET", path, nil, &all); err != nil {

@@ -99,8 +99,12 @@ func (c *Client) Do(ctx context.Context, method, path string, body, out any) err
 	if err != nil && ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if err != nil {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" || err != nil && method == http.MethodGet {
 		return fmt.Errorf("%w answers at %s: %w", ErrNotRunning, c.base, err)
+	}
+	if err != nil {
+		return fmt.Errorf("%s %s was cut off, what it did until then stands: %w", method, path, err)
 	}
 	defer res.Body.Close()
 	if res.StatusCode/100 != 2 {

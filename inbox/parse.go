@@ -26,7 +26,7 @@ const (
 	maxDepth = 8
 	// More of the shortest notifications than a body of 1 MiB has room for:
 	// only rubbish such as [0,0,0,…] would become more.
-	maxCount = 10_000
+	maxCount = 1000
 	// The longest identifier of commercetools has 256 characters.
 	maxName = 256
 )

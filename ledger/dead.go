@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/ct2fluent/ct2fluent"
@@ -114,6 +115,9 @@ func (l *Ledger) remove(ctx context.Context, m message) error {
 // and yields to live traffic. One whose removal was cut off by a crash lies
 // here still and may be replayed again, which does no harm.
 func (l *Ledger) Replay(ctx context.Context, seqs ...uint64) (n int, err error) {
+	seqs = slices.Clone(seqs)
+	slices.Sort(seqs)
+	seqs = slices.Compact(seqs)
 	for len(seqs) > 0 {
 		k := min(len(seqs), replayAtOnce)
 		done, err := l.replay(ctx, seqs[:k])

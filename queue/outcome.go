@@ -32,13 +32,16 @@ func (s *schedule) done(b *batch, errs []error, now time.Time) change {
 	if sum.written {
 		a.writtenAt = max(a.writtenAt, b.start)
 	}
+	// What was handed out after this batch and is written already shows that
+	// the account works: a failure among many is no reason to hold it.
+	company := sum.written || a.writtenAt > b.start
 	hold := false
 	for from := 0; from < len(b.items); {
 		r, to := b.items[from].of, from
 		for to < len(b.items) && b.items[to].of == r {
 			to++
 		}
-		hold = s.back(r, b, b.items[from:to], errs[from:to], sum.written, now) || hold
+		hold = s.back(r, b, b.items[from:to], errs[from:to], company, now) || hold
 		from = to
 	}
 	if b.probe {
@@ -129,8 +132,8 @@ func (s *schedule) back(r *resource, b *batch, items []*item, errs []error, comp
 			}
 			it.wait(now.Add(delay), false)
 		case company:
-			// Others were written by the same call, so the account is not held;
-			// this one must not spin.
+			// Others were written meanwhile, so the account is not held; this one
+			// must not spin.
 			it.wait(now.Add(s.Delays.Hold), true)
 		}
 	}
