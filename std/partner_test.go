@@ -54,11 +54,12 @@ func TestPartner(t *testing.T) {
 	if err := os.Mkdir(spool, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for _, kind := range []string{"ResourceCreated", "ResourceUpdated"} {
-		body, _ := json.Marshal(map[string]any{
-			"notificationType": kind, "projectKey": "sandbox", "version": doc["version"],
-			"resource": map[string]any{"typeId": "customer", "id": doc["id"]},
-		})
+	about := fmt.Sprintf(`"projectKey":"sandbox","resource":{"typeId":"customer","id":%q}`, doc["id"])
+	for kind, more := range map[string]string{
+		"Message":         `"id":"m1","type":"CustomerCreated","version":1,"sequenceNumber":1,"resourceVersion":1`,
+		"ResourceCreated": `"version":1`,
+	} {
+		body := []byte(fmt.Sprintf(`{"notificationType":%q,%s,%s}`, kind, about, more))
 		// Complete before the source can see it.
 		if err := os.WriteFile(filepath.Join(dir, kind), body, 0o600); err != nil {
 			t.Fatal(err)
