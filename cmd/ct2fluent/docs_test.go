@@ -63,6 +63,7 @@ var (
 	inline  = regexp.MustCompile("`([^`\n]+)`")
 	command = regexp.MustCompile(`^(ct2fluent|dead|go|bash) \S`)
 	verb    = regexp.MustCompile(`^[a-z]+$`)
+	source  = regexp.MustCompile(`^[\w/]+\.go$`)
 	link    = regexp.MustCompile(`\]\(([^)#]+)(#[^)]*)?\)`)
 )
 
@@ -142,15 +143,39 @@ func checkCommand(t *testing.T, where, path string, flags []string, scripts stri
 	}
 }
 
-// The files to which the documents lead are there.
-func TestDocumentedLinks(t *testing.T) {
+// The files to which the documents lead, and the sources that they name, are
+// there.
+func TestDocumentedFiles(t *testing.T) {
 	for name, text := range documents(t) {
+		for _, span := range inline.FindAllStringSubmatch(fenced.ReplaceAllString(text, ""), -1) {
+			if source.MatchString(span[1]) && !exists(filepath.Join(top, span[1])) {
+				t.Errorf("%s: there is no %s", name, span[1])
+			}
+		}
 		for _, l := range link.FindAllStringSubmatch(text, -1) {
 			if strings.Contains(l[1], "://") {
 				continue
 			}
-			if _, err := os.Stat(filepath.Join(filepath.Dir(name), l[1])); err != nil {
+			if !exists(filepath.Join(filepath.Dir(name), l[1])) {
 				t.Errorf("%s: leads to %s, which is not there", name, l[1])
+			}
+		}
+	}
+}
+
+func exists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
+}
+
+// The code that the documents show is that of the partner's example, which a
+// test builds and runs; so is the configuration for it.
+func TestDocumentedCode(t *testing.T) {
+	example := joined(t, top+"/examples/partner/*.*")
+	for name, text := range documents(t) {
+		for _, block := range fenced.FindAllStringSubmatch(text, -1) {
+			if (block[1] == "go" || block[1] == "yaml") && !strings.Contains(example, block[2]) {
+				t.Errorf("%s: this does not stand in examples/partner:\n%s", name, block[2])
 			}
 		}
 	}

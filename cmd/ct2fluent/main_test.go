@@ -52,6 +52,8 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
+			// The race detector would have every command sleep for a second.
+			e.Setenv("GORACE", "atexit_sleep_ms=0")
 			to := e.Getenv("WORK") + "/application-connector.yml"
 			if _, err := os.Stat(to); err == nil {
 				return nil
