@@ -150,26 +150,28 @@ func (t Timeline) print(out io.Writer) error {
 func (a *App) again(ctx context.Context, ns ...ct2fluent.Notification) error {
 	var all []ct2fluent.Notification
 	for _, n := range ns {
-		var read []ct2fluent.Notification
-		switch n.Fault {
-		case "":
-			all = append(all, n)
-			continue
-		case "unknown-project":
-			// It was read well, and its wrapping, which may have told the
-			// project, is gone: only the accounts are looked at anew.
-			n.Fault = ""
-			read = []ct2fluent.Notification{n}
-		default:
-			read = inbox.Parse(n.Body, time.Now())
-		}
-		inbox.Assign(read, projects(a.Config))
-		for i := range read {
-			read[i].Force = n.Force
-		}
-		all = append(all, read...)
+		all = append(all, reread(n, projects(a.Config))...)
 	}
 	return a.queue.Put(ctx, all...)
+}
+
+func reread(n ct2fluent.Notification, projects []string) []ct2fluent.Notification {
+	read := []ct2fluent.Notification{n}
+	switch n.Fault {
+	case "":
+		return read
+	case "unknown-project":
+		// It was read well, and its wrapping, which may have told the project,
+		// is gone: only the accounts are looked at anew.
+		read[0].Fault = ""
+	default:
+		read = inbox.Parse(n.Body, time.Now())
+	}
+	inbox.Assign(read, projects)
+	for i := range read {
+		read[i].Force = n.Force
+	}
+	return read
 }
 
 // letters are the ledger's dead letters as the HTTP side wants them.

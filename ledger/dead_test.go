@@ -101,7 +101,7 @@ func TestReplay(t *testing.T) {
 	}
 	r.wantTotals("120 dead, 120 lying")
 	r.putErr = nil
-	if n, err := r.ledger.Replay(t.Context(), append(r.lying(Filter{}), 700)...); n != 120 || err != nil {
+	if n, err := r.ledger.Replay(t.Context(), append(r.lying(Filter{}), 700, 3, 3)...); n != 120 || err != nil {
 		t.Errorf("replayed %d, %v; want 120", n, err)
 	}
 	r.wantTotals("120 dead")
