@@ -504,3 +504,19 @@ func TestOrderAndExclusion(t *testing.T) {
 		}
 	})
 }
+
+// One failure among many that go well is no reason to hold the others.
+func TestAFailureThatLaterOnesContradictDoesNotHold(t *testing.T) {
+	d := newDesk(t, rules{BatchSize: 1}, "p")
+	d.puts("p/a p/b p/c")
+	a, b := d.gives("a1"), d.gives("b2")
+	d.ends(b, nil)
+	d.ends(a, errDown)
+	if d.byName["p"].held {
+		t.Fatal("held though one that was handed out later is written")
+	}
+	d.ends(d.gives("c3"), errDown)
+	if !d.byName["p"].held {
+		t.Fatal("not held though nothing handed out since is written")
+	}
+}
