@@ -220,7 +220,8 @@ func forced(n ct2fluent.Notification) ct2fluent.Notification {
 	return n
 }
 
-// tell passes outcomes to the log and the metrics. Promise 7: no error texts.
+// tell passes outcomes to the log and the metrics. What waits or died says why:
+// a handler's errors hold nothing personal (promise 7).
 func (l *Ledger) tell(ctx context.Context, ns []ct2fluent.Notification, errs []error) {
 	type kind struct {
 		outcome ct2fluent.Outcome
@@ -232,7 +233,11 @@ func (l *Ledger) tell(ctx context.Context, ns []ct2fluent.Notification, errs []e
 		o, reason, _ := ct2fluent.OutcomeOf(errs[i])
 		counts[kind{o, reason}]++
 		if debug {
-			l.log.DebugContext(ctx, "outcome", "outcome", o.String(), "reason", reason, "resource", n.Ref.String(), "version", n.Version, "seq", n.Seq)
+			line := []any{"outcome", o.String(), "reason", reason, "resource", n.Ref.String(), "version", n.Version, "seq", n.Seq}
+			if !o.Settled() || o == ct2fluent.Dead {
+				line = append(line, "error", errs[i])
+			}
+			l.log.DebugContext(ctx, "outcome", line...)
 		}
 	}
 	if l.o.Observe.Outcome == nil {
