@@ -69,7 +69,7 @@ func New(ctx context.Context, s *Setup, c *Config, log *slog.Logger) (*App, erro
 		}
 	}
 	if err := a.open(ctx, p); err != nil {
-		a.Close()
+		a.abandon()
 		return nil, err
 	}
 	return a, nil
@@ -172,6 +172,18 @@ func (a *App) Close() error {
 		errs = append(errs, a.store.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// abandon lets go of what a failed start has opened. It notes no orderly stop:
+// a crash before this start would be forgotten by that, and with it what the
+// ledger has to doubt (promise 3).
+func (a *App) abandon() {
+	if a.queue != nil {
+		_ = a.queue.Close()
+	}
+	if a.store != nil {
+		a.store.Crash()
+	}
 }
 
 func projects(c *Config) []string {

@@ -290,8 +290,8 @@ func (s *Store) Close() error {
 	return err
 }
 
-// Crash ends the server as a kill would as far as a test in one process can:
-// the stop is not noted.
+// Crash ends the server without noting the stop: for a start that failed, and
+// for tests, where it is as near to a kill as one process can come.
 func (s *Store) Crash() { s.shutdown() }
 
 func (s *Store) shutdown() {
