@@ -14,12 +14,13 @@ import (
 // moments before a crash may be missing in it: that work is handed out again,
 // and the ledger knows it.
 type record struct {
-	Read    uint64   `json:"read"`              // the lane was read up to here
-	Mark    uint64   `json:"mark,omitempty"`    // and handed out up to here at most
-	Again   uint64   `json:"again,omitempty"`   // beyond Read: Again up to here
-	Stopped bool     `json:"stopped,omitempty"` // nothing was at hand any more
-	Waiting []uint64 `json:"waiting,omitempty"` // unsettled up to Read; each as the distance to the one before
-	Tried   []tried  `json:"tried,omitempty"`   // of these, those that came back
+	Read    uint64  `json:"read"`              // the lane was read up to here
+	At      uint64  `json:"at"`                // in this message of the stream
+	Mark    uint64  `json:"mark,omitempty"`    // and handed out up to here at most
+	Again   uint64  `json:"again,omitempty"`   // beyond Read: Again up to here
+	Stopped bool    `json:"stopped,omitempty"` // nothing was at hand any more
+	Waiting []place `json:"waiting,omitempty"` // unsettled up to Read; each as the distance to the one before
+	Tried   []tried `json:"tried,omitempty"`   // of these, those that came back
 }
 
 type tried struct {
@@ -34,11 +35,11 @@ type tried struct {
 // record makes the lane's. ahead is how many more may be handed out before
 // the next one has to be saved.
 func (q *Queue) record(l *lane, stopped bool) record {
-	rec := record{Read: l.read, Stopped: stopped}
+	rec := record{Read: l.read, At: l.at, Stopped: stopped}
 	if l.again > l.read {
 		rec.Again = l.again
 	}
-	beyond, before := 0, uint64(0)
+	beyond, before := 0, place(0)
 	if l.handed > 0 {
 		rec.Mark = max(l.mark, l.read+uint64(q.ahead))
 	}
@@ -46,8 +47,8 @@ func (q *Queue) record(l *lane, stopped bool) record {
 		if it.settled {
 			continue
 		}
-		rec.Waiting = append(rec.Waiting, it.n.Seq-before)
-		before = it.n.Seq
+		rec.Waiting = append(rec.Waiting, it.place-before)
+		before = it.place
 		if l.handed > 0 && it.n.Seq > l.handed {
 			if beyond++; beyond == q.ahead {
 				rec.Mark = max(l.mark, it.n.Seq)
@@ -110,7 +111,8 @@ func (q *Queue) save(ctx context.Context, moved, stopped bool) error {
 			q.mu.Unlock()
 			continue
 		}
-		rec, floor := q.record(l, stopped), l.settledTo()
+		rec := q.record(l, stopped)
+		floor, floorAt := l.settledTo()
 		l.changed, l.moved = false, false
 		q.mu.Unlock()
 
@@ -126,6 +128,7 @@ func (q *Queue) save(ctx context.Context, moved, stopped bool) error {
 		}
 		l.mark = max(l.mark, rec.Mark)
 		l.floor.Store(floor)
+		l.floorAt.Store(floorAt)
 		q.covered.Broadcast()
 		q.mu.Unlock()
 	}

@@ -10,10 +10,10 @@ import (
 
 // How often the keeper looks, and what is worth a purge.
 const (
-	lookEvery     = 500 * time.Millisecond
-	compareEvery  = 4 // looks
-	purgeMessages = 10_000
-	purgeEvery    = 30 * time.Second
+	lookEvery    = 500 * time.Millisecond
+	compareEvery = 4 // looks
+	purgePacks   = 1000
+	purgeEvery   = 30 * time.Second
 )
 
 // keep does what has to be done now and then, until ctx is done: it removes
@@ -77,23 +77,25 @@ func (q *Queue) watchRoom() {
 // compare has the lanes read when the stream is longer than Put knows, and was
 // so the last time: a commit that is under way is no reason.
 func (q *Queue) compare(ctx context.Context, p *keeper) {
-	last, err := q.Received(ctx)
+	info, err := q.stream.Info(ctx)
 	if err != nil {
 		return // who puts or reads meets it as well, and says so
 	}
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	if p.longer > q.tail {
-		q.tail = p.longer
-		q.checkAll()
+	longer := p.longer > q.end
+	q.mu.Unlock()
+	if longer {
+		err = q.measure(ctx)
 	}
-	p.longer = last
+	if err == nil {
+		p.longer = info.State.LastSeq
+	}
 }
 
 // A keeper remembers what it saw and did last.
 type keeper struct {
-	longer  uint64 // the stream's last sequence
-	to      uint64 // the stream was purged up to here
+	longer  uint64 // the stream's last message
+	to      uint64 // the stream was purged up to this message
 	at      time.Time
 	failing bool
 }
@@ -101,31 +103,31 @@ type keeper struct {
 // purge removes what is settled durably in all lanes, once that is worth it or
 // the stream is full. Where one lane is far behind, because its project is
 // held, the lanes that are ahead are purged on their own: they must not fill
-// the disk. The newest message always stays, so that the count of the received
+// the disk. The newest pack always stays, so that the count of the received
 // cannot be lost with it.
 func (q *Queue) purge(ctx context.Context, p *keeper, full bool) error {
 	q.mu.Lock()
-	tail := q.tail
+	end, newest := q.end, q.newest
 	q.mu.Unlock()
-	least := tail
+	least := end
 	for _, l := range q.lanes {
-		least = min(least, l.floor.Load())
+		least = min(least, l.floorAt.Load())
 	}
 	late := p.at.Add(purgeEvery).Before(time.Now())
-	if least > p.to && (full || late || least-p.to >= purgeMessages) {
-		if err := q.stream.Purge(ctx, jetstream.WithPurgeSequence(min(least+1, tail))); err != nil {
+	if least > p.to && (full || late || least-p.to >= purgePacks) {
+		if err := q.stream.Purge(ctx, jetstream.WithPurgeSequence(min(least+1, newest))); err != nil {
 			return fmt.Errorf("purge up to %d: %w", least, err)
 		}
 		p.to, p.at = least, time.Now()
 	}
 	for _, l := range q.lanes {
-		floor, done := l.floor.Load(), max(p.to, l.purged)
-		if floor < done+purgeMessages && !(full && floor > done) {
+		floor, done := l.floorAt.Load(), max(p.to, l.purged)
+		if floor < done+purgePacks && !(full && floor > done) {
 			continue
 		}
-		err := q.stream.Purge(ctx, jetstream.WithPurgeSubject(l.filter()), jetstream.WithPurgeSequence(min(floor+1, tail)))
+		err := q.stream.Purge(ctx, jetstream.WithPurgeSubject(l.messages()), jetstream.WithPurgeSequence(min(floor+1, newest)))
 		if err != nil {
-			return fmt.Errorf("purge %s up to %d: %w", l.filter(), floor, err)
+			return fmt.Errorf("purge %s up to %d: %w", l.messages(), floor, err)
 		}
 		l.purged = floor
 	}

@@ -18,6 +18,7 @@ type lane struct {
 	wake  chan struct{}
 
 	read    uint64  // all of the lane up to here was taken in
+	at      uint64  // the message of the stream that read lies in
 	last    uint64  // the highest sequence of the lane that is known of
 	check   bool    // there may be ones that were stored without our knowing
 	reading bool    // they come from the stream now, not from Put
@@ -35,16 +36,17 @@ type lane struct {
 	changed bool // there is something to save
 	moved   bool // nothing but read is to be saved
 
-	floor  atomic.Uint64 // all of the lane up to here are settled, durably
-	purged uint64        // used by the keeper only
+	floor   atomic.Uint64 // all of the lane up to here are settled, durably
+	floorAt atomic.Uint64 // and all messages of the stream up to here
+	purged  uint64        // used by the keeper only
 }
 
 func newLane(token string, bulk bool) *lane {
 	return &lane{token: token, bulk: bulk, wake: make(chan struct{}, 1)}
 }
 
-// filter matches the subjects of the lane.
-func (l *lane) filter() string { return fmt.Sprintf("n.*.%s.%s.>", class(l.bulk), l.token) }
+// messages is the subject of the lane's packs.
+func (l *lane) messages() string { return fmt.Sprintf("n.%s.%s", class(l.bulk), l.token) }
 
 // subject is that of the lane's cursor record.
 func (l *lane) subject() string { return fmt.Sprintf("c.%s.%s", class(l.bulk), l.token) }
@@ -115,10 +117,11 @@ func (l *lane) back(it *item, fresh bool) {
 	l.items = left
 }
 
-// settledTo is the sequence up to which all of the lane are settled.
-func (l *lane) settledTo() uint64 {
+// settledTo is the sequence up to which all of the lane are settled, and the
+// message up to which all are.
+func (l *lane) settledTo() (seq, message uint64) {
 	if len(l.items) > 0 {
-		return l.items[0].n.Seq - 1
+		return l.items[0].n.Seq - 1, l.items[0].place.message() - 1
 	}
-	return l.read
+	return l.read, l.at
 }

@@ -24,7 +24,7 @@ func bare() (*Queue, *lane) {
 // taken puts one notification at seq and tells whether the lane took it.
 func taken(q *Queue, l *lane, seq uint64) bool {
 	open := l.open
-	q.stored([]*put{{ns: []ct2fluent.Notification{note("p", "1")}, lanes: []*lane{l}}}, seq, seq)
+	q.stored(l, []ct2fluent.Notification{note("p", "1")}, seq, seq)
 	return l.open > open
 }
 
@@ -45,7 +45,7 @@ func TestALaneThatIsBehindTakesNothingFromPut(t *testing.T) {
 		t.Errorf("a lane that lacks one took the next; it is at %d", l.read)
 	}
 	l.reading = true
-	q.caughtUp(l, 3)
+	q.caughtUp(l, 3, 3)
 	if l.reading || !taken(q, l, 4) {
 		t.Error("a lane that has caught up did not take the next one")
 	}
@@ -58,8 +58,8 @@ func TestALaneThatHasNothingIsAtTheEnd(t *testing.T) {
 	t.Parallel()
 	q, l := bare()
 	l.reading = true
-	q.tail = 7 // others were put while the lane was read up to 3
-	q.caughtUp(l, 3)
+	q.tail, q.end = 7, 7 // others were put while the lane was read up to 3
+	q.caughtUp(l, 3, 3)
 	if l.read != 7 || l.reading {
 		t.Errorf("the lane is at %d, reading %v; want 7 and done", l.read, l.reading)
 	}

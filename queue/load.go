@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,11 +16,9 @@ import (
 
 // load makes the lanes and takes in what their records say is unsettled.
 func (q *Queue) load(ctx context.Context) error {
-	info, err := q.stream.Info(ctx)
-	if err != nil {
-		return fmt.Errorf("read the state of %s: %w", streamName, err)
+	if err := q.measure(ctx); err != nil {
+		return err
 	}
-	q.tail = info.State.LastSeq
 	kept, err := q.cursors.Info(ctx, jetstream.WithSubjectFilter("c.>"))
 	if err != nil {
 		return fmt.Errorf("read the state of %s: %w", cursorsName, err)
@@ -94,31 +93,48 @@ func (q *Queue) restore(ctx context.Context, l *lane) error {
 		}
 		q.take(l, it, t.Alone, q.opened)
 	}
-	l.read = rec.Read
-	l.floor.Store(l.settledTo())
+	l.read, l.at = rec.Read, rec.At
+	floor, floorAt := l.settledTo()
+	l.floor.Store(floor)
+	l.floorAt.Store(floorAt)
 	return nil
 }
 
-// fetchers is how many unsettled notifications are read at once.
+// fetchers is how many packs are read at once.
 const fetchers = 16
 
-// fetch reads what the record says is unsettled, one by one: these may be few
-// and far apart.
+// fetch reads what the record says is unsettled, pack by pack: these may be
+// few and far apart.
 func (q *Queue) fetch(ctx context.Context, l *lane, rec record) ([]*item, error) {
 	items := make([]*item, len(rec.Waiting))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(fetchers)
-	last := uint64(0)
+	places := make([]place, len(rec.Waiting))
+	last := place(0)
 	for i, distance := range rec.Waiting {
 		last += distance
-		seq := last
+		places[i] = last
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(fetchers)
+	for from := 0; from < len(places); {
+		to := from
+		for to < len(places) && places[to].message() == places[from].message() {
+			to++
+		}
+		places, items := places[from:to], items[from:to]
 		group.Go(func() error {
-			data, err := q.get(ctx, seq)
-			if data != nil {
-				items[i] = &item{n: decode(data, seq)}
+			data, err := q.get(ctx, places[0].message())
+			if data == nil {
+				return err
 			}
-			return err
+			first, pieces, err := unpack(data)
+			for i, p := range places {
+				if err == nil && p.index() < len(pieces) {
+					items[i] = read(first, pieces, p)
+				}
+			}
+			return nil
 		})
+		from = to
 	}
 	if err := group.Wait(); err != nil {
 		return nil, err
@@ -130,7 +146,13 @@ func (q *Queue) fetch(ctx context.Context, l *lane, rec record) ([]*item, error)
 		}
 	}
 	if gone := len(items) - len(there); gone > 0 {
-		q.log.Error("notifications were removed from the queue's stream by somebody else", "lane", l.filter(), "count", gone)
+		q.log.Error("notifications were removed from the queue's stream by somebody else", "lane", l.messages(), "count", gone)
 	}
 	return there, nil
+}
+
+// read makes the item at p of a pack. It does not keep the pack in memory.
+func read(first uint64, pieces [][]byte, p place) *item {
+	i := p.index()
+	return &item{n: decode(bytes.Clone(pieces[i]), first+uint64(i)), place: p}
 }

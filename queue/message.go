@@ -2,25 +2,14 @@ package queue
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"hash/fnv"
+	"slices"
 	"time"
 
 	"github.com/ct2fluent/ct2fluent"
-	"github.com/ct2fluent/ct2fluent/store"
-	"github.com/nats-io/nats.go"
 )
-
-// partitions is how many parts the resources are spread over. It is written
-// into every subject: a stream made with another number cannot be read.
-const partitions = 64
-
-// longestToken keeps a subject far below the 4096 bytes of a NATS protocol
-// line, which a made-up id of a notification could exceed.
-const longestToken = 200
 
 // An envelope is a notification without its body. It stands as one line of
 // JSON before the body, so that the body is stored as it came.
@@ -39,9 +28,9 @@ type envelope struct {
 	Force    bool      `json:"force,omitempty"`
 }
 
-// encode makes the message of n, to be kept in the lane of token. What decode
-// would make of it is returned too, sharing the message's memory.
-func encode(n ct2fluent.Notification, token string) (*nats.Msg, ct2fluent.Notification, error) {
+// encode writes n. What decode would make of it is returned too, sharing its
+// memory.
+func encode(n ct2fluent.Notification) ([]byte, ct2fluent.Notification, error) {
 	line, err := json.Marshal(envelope{
 		ID: n.ID, Project: n.Ref.Project, TypeID: n.Ref.TypeID, Resource: n.Ref.ID,
 		Name: n.Name, Kind: n.Kind, Version: n.Version, Bulk: n.Bulk,
@@ -55,12 +44,11 @@ func encode(n ct2fluent.Notification, token string) (*nats.Msg, ct2fluent.Notifi
 	n.Body = data[len(line)+1:]
 	n.Received = n.Received.UTC().Round(0)
 	n.Seq, n.Attempts, n.Again = 0, 0, false
-	subject := fmt.Sprintf("n.%d.%s.%s.%s.%s", partition(n.Ref), class(n.Bulk), token, part(n.Ref.TypeID), part(n.Ref.ID))
-	return &nats.Msg{Subject: subject, Data: data}, n, nil
+	return data, n, nil
 }
 
-// decode reads a message of the stream. One that is no notification is handed
-// out as an unreadable one: promise 2 lets nothing end in silence.
+// decode reads what encode wrote. What is no notification is handed out as an
+// unreadable one: promise 2 lets nothing end in silence.
 func decode(data []byte, seq uint64) ct2fluent.Notification {
 	line, body, found := bytes.Cut(data, []byte{'\n'})
 	var e envelope
@@ -75,25 +63,66 @@ func decode(data []byte, seq uint64) ct2fluent.Notification {
 	}
 }
 
+// A head begins a pack. A pack is one message of the stream: notifications of one lane that went to
+// disk together, by one write and one sync. The head stands as one line
+// of JSON before them.
+type head struct {
+	First uint64 `json:"first"` // the sequence of the first of them
+	Sizes []int  `json:"sizes"` // of each in bytes
+}
+
+func pack(first uint64, pieces [][]byte) ([]byte, error) {
+	h, size := head{First: first, Sizes: make([]int, len(pieces))}, 0
+	for i, p := range pieces {
+		h.Sizes[i] = len(p)
+		size += len(p)
+	}
+	line, err := json.Marshal(h)
+	if err != nil {
+		return nil, fmt.Errorf("write a pack of notifications: %w", err)
+	}
+	data := append(slices.Grow(line, 1+size), '\n')
+	for _, p := range pieces {
+		data = append(data, p...)
+	}
+	return data, nil
+}
+
+var errNoPack = errors.New("it is none of the queue's messages")
+
+// unpack is the inverse of pack. The pieces share data's memory.
+func unpack(data []byte) (first uint64, pieces [][]byte, err error) {
+	line, rest, found := bytes.Cut(data, []byte{'\n'})
+	var h head
+	if !found || json.Unmarshal(line, &h) != nil || h.First == 0 || len(h.Sizes) == 0 || len(h.Sizes) > packMost {
+		return 0, nil, errNoPack
+	}
+	for _, size := range h.Sizes {
+		if size < 0 || size > len(rest) {
+			return 0, nil, errNoPack
+		}
+		pieces, rest = append(pieces, rest[:size:size]), rest[size:]
+	}
+	return h.First, pieces, nil
+}
+
+// A place is where a notification lies: its pack's sequence in the stream, and
+// which of the pack it is.
+type place uint64
+
+const (
+	placeBits = 10
+	packMost  = 1 << placeBits
+)
+
+func placeOf(message uint64, i int) place { return place(message<<placeBits | uint64(i)) }
+
+func (p place) message() uint64 { return uint64(p) >> placeBits }
+func (p place) index() int      { return int(p % packMost) }
+
 func class(bulk bool) string {
 	if bulk {
 		return "bulk"
 	}
 	return "live"
-}
-
-func partition(r ct2fluent.Ref) uint32 {
-	h := fnv.New32a()
-	h.Write([]byte(r.String()))
-	return h.Sum32() % partitions
-}
-
-// part is s as a token of a subject. A subject only tells lanes and partitions
-// apart, the envelope says which resource it is: so a long one may be a hash.
-func part(s string) string {
-	if t := store.Token(s); len(t) <= longestToken {
-		return t
-	}
-	sum := sha256.Sum256([]byte(s))
-	return "=" + hex.EncodeToString(sum[:])
 }

@@ -1,9 +1,13 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/ct2fluent/ct2fluent"
@@ -12,11 +16,15 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// The bounds of what goes into the stream by one commit.
+// The bounds of what goes to disk by one commit.
 const (
-	groupMessages = store.MaxBatch
+	groupMessages = 1000
 	groupBytes    = 4 << 20
 )
+
+// headRoom is what the head of a full pack takes, and the headers of its
+// message.
+const headRoom = 16 << 10
 
 // commitWithin is how long a commit may take. It does not end with the caller:
 // others are in the same group.
@@ -26,49 +34,66 @@ var errClosed = errors.New("queue is closed")
 
 // A put is what one call of Put brings, or a thousand notifications of it.
 type put struct {
-	msgs  []*nats.Msg
-	ns    []ct2fluent.Notification
-	lanes []*lane
+	parts []part // one for each lane
+	count int
 	bytes int
+	err   error
 	done  chan error // has room for the answer
 }
 
-// Put returns nil once the notifications are on disk (promise 1). Up to
-// store.MaxBatch notifications are stored all or none; more go in several
-// parts, so that an error may leave some of them stored. The error is
+// A part is what goes into one lane.
+type part struct {
+	lane   *lane
+	ns     []ct2fluent.Notification
+	pieces [][]byte
+}
+
+// Put returns nil once the notifications are on disk (promise 1). Up to a
+// thousand of one project and class, of 1 MiB together, are stored all or
+// none; more go in several parts, so that an error may leave some of them
+// stored. Each project and class is numbered in this order. The error is
 // ct2fluent.ErrFull while there is no room. Another error leaves open whether
 // they were stored: put them again, what comes twice is known by its ID. Safe
 // for concurrent use.
 func (q *Queue) Put(ctx context.Context, ns ...ct2fluent.Notification) error {
-	for len(ns) > 0 {
-		part := ns[:min(len(ns), groupMessages)]
-		if err := q.put(ctx, part); err != nil {
-			return err
-		}
-		ns = ns[len(part):]
-	}
-	return nil
-}
-
-func (q *Queue) put(ctx context.Context, ns []ct2fluent.Notification) error {
-	p := &put{
-		msgs:  make([]*nats.Msg, len(ns)),
-		ns:    make([]ct2fluent.Notification, len(ns)),
-		lanes: make([]*lane, len(ns)),
-		done:  make(chan error, 1),
-	}
-	for i, n := range ns {
-		l := q.laneOf(n)
-		msg, kept, err := encode(n, l.token)
+	most := int(q.store.JetStream().Conn().MaxPayload()) - headRoom
+	p := &put{}
+	for _, n := range ns {
+		data, kept, err := encode(n)
 		if err != nil {
 			return err
 		}
-		if most := q.store.JetStream().Conn().MaxPayload() - headerRoom; int64(len(msg.Data)) > most {
-			return fmt.Errorf("put a notification of %d bytes: the store takes %d", len(msg.Data), most)
+		if len(data) > most {
+			return fmt.Errorf("put a notification of %d bytes: the store takes %d", len(data), most)
 		}
-		p.msgs[i], p.ns[i], p.lanes[i] = msg, kept, l
-		p.bytes += len(msg.Data)
+		if p.count == groupMessages || p.count > 0 && p.bytes+len(data) > min(most, groupBytes) {
+			if err := q.put(ctx, p); err != nil {
+				return err
+			}
+			p = &put{}
+		}
+		p.add(q.laneOf(n), kept, data)
 	}
+	if p.count == 0 {
+		return nil
+	}
+	return q.put(ctx, p)
+}
+
+func (p *put) add(l *lane, n ct2fluent.Notification, data []byte) {
+	p.count++
+	p.bytes += len(data)
+	for i := range p.parts {
+		if at := &p.parts[i]; at.lane == l {
+			at.ns, at.pieces = append(at.ns, n), append(at.pieces, data)
+			return
+		}
+	}
+	p.parts = append(p.parts, part{l, []ct2fluent.Notification{n}, [][]byte{data}})
+}
+
+func (q *Queue) put(ctx context.Context, p *put) error {
+	p.done = make(chan error, 1)
 	select {
 	case q.puts <- p:
 	case <-ctx.Done():
@@ -83,9 +108,6 @@ func (q *Queue) put(ctx context.Context, ns []ct2fluent.Notification) error {
 		return ctx.Err()
 	}
 }
-
-// headerRoom is kept free for the headers that make a batch of messages.
-const headerRoom = 1024
 
 // commits stores what callers bring until ctx is done. It takes what is there
 // and never waits for more: one alone goes at once, and while a commit is
@@ -106,115 +128,149 @@ func (q *Queue) commits(ctx context.Context) {
 	}
 }
 
-// gather adds to the group what fits. What did not begins the next one.
+// gather adds to the group what fits. What did not begins the next one. Those
+// whom the last commit has just answered are about to bring the next: they get
+// the processor before, so that groups are not small and large by turns.
 func (q *Queue) gather(group []*put) (_ []*put, next *put) {
-	messages, bytes := len(group[0].msgs), group[0].bytes
-	for {
+	most := min(groupBytes, int(q.store.JetStream().Conn().MaxPayload())-headRoom)
+	count, bytes := group[0].count, group[0].bytes
+	for yielded := false; ; {
 		select {
 		case p := <-q.puts:
-			messages, bytes = messages+len(p.msgs), bytes+p.bytes
-			if messages > groupMessages || bytes > groupBytes {
+			count, bytes = count+p.count, bytes+p.bytes
+			if count > groupMessages || bytes > most {
 				return group, p
 			}
-			group = append(group, p)
+			group, yielded = append(group, p), false
 		default:
-			return group, nil
+			if yielded {
+				return group, nil
+			}
+			runtime.Gosched()
+			yielded = true
 		}
 	}
 }
 
-// few is how many puts of one notification each go one after the other rather
-// than as a batch. A batch makes, syncs and removes a store of its own: that
-// costs about as much as syncing so many.
-const few = 24
-
+// commit stores a group by one message for each lane, and answers it.
 func (q *Queue) commit(ctx context.Context, group []*put) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitWithin)
 	defer cancel()
 	if err := q.store.Room(); err != nil {
-		answer(group, fmt.Errorf("%w: %w", ct2fluent.ErrFull, err))
+		for _, p := range group {
+			p.done <- fmt.Errorf("%w: %w", ct2fluent.ErrFull, err)
+		}
 		return
 	}
-	if n := count(group); n <= few && n == len(group) {
-		q.publish(ctx, group)
-		return
-	}
-	err := q.append(ctx, group)
-	if len(group) == 1 || !refused(err) {
-		answer(group, err)
-		return
-	}
-	// One that is refused must not fail the others of its group.
+	var lanes []*lane
 	for _, p := range group {
-		p.done <- q.append(ctx, []*put{p})
+		for _, at := range p.parts {
+			if !slices.Contains(lanes, at.lane) {
+				lanes = append(lanes, at.lane)
+			}
+		}
+	}
+	for _, l := range lanes {
+		err := q.append(ctx, l, group)
+		for _, p := range group {
+			if at := p.part(l); at == nil || err == nil {
+				continue
+			} else if len(group) > 1 && refused(err) {
+				// One that is refused must not fail the others of its group.
+				p.err = cmp.Or(p.err, q.append(ctx, l, []*put{p}))
+			} else {
+				p.err = cmp.Or(p.err, err)
+			}
+		}
+	}
+	for _, p := range group {
+		p.done <- p.err
 	}
 }
 
-func answer(group []*put, err error) {
-	for _, p := range group {
-		p.done <- err
+func (p *put) part(l *lane) *part {
+	for i := range p.parts {
+		if p.parts[i].lane == l {
+			return &p.parts[i]
+		}
 	}
+	return nil
 }
 
-func count(group []*put) int {
-	n := 0
-	for _, p := range group {
-		n += len(p.msgs)
-	}
-	return n
-}
+// tries is how often a pack is numbered anew because the stream was longer
+// than known.
+const tries = 3
 
-// publish stores puts of one notification each, each on its own: the next is
-// under way while the server syncs the one before.
-func (q *Queue) publish(ctx context.Context, group []*put) {
+// append stores what the group has for one lane, all or none, and hands it
+// over to the lane.
+func (q *Queue) append(ctx context.Context, l *lane, group []*put) error {
+	var ns []ct2fluent.Notification
+	var pieces [][]byte
+	for _, p := range group {
+		if at := p.part(l); at != nil {
+			ns, pieces = append(ns, at.ns...), append(pieces, at.pieces...)
+		}
+	}
 	begin := time.Now()
-	acks := make([]jetstream.PubAckFuture, len(group))
-	for i, p := range group {
-		ack, err := q.store.JetStream().PublishMsgAsync(p.msgs[0])
+	for try := 1; ; try++ {
+		q.mu.Lock()
+		first, end := q.tail+1, q.end
+		q.mu.Unlock()
+		data, err := pack(first, pieces)
 		if err != nil {
-			p.done <- q.notStored(err)
-			continue
+			return err
 		}
-		acks[i] = ack
-	}
-	n := 0
-	for i, ack := range acks {
-		if ack == nil {
-			continue
+		// The numbers are right only if nobody has stored anything meanwhile.
+		at, err := q.store.Append(ctx, &nats.Msg{Subject: l.messages(), Data: data, Header: nats.Header{
+			jetstream.ExpectedLastSeqHeader: {strconv.FormatUint(end, 10)},
+		}})
+		switch {
+		case err == nil:
+			q.observe.Put(len(ns), time.Since(begin))
+			q.stored(l, ns, first, at)
+			return nil
+		case errors.Is(err, store.ErrOvertaken) && try < tries:
+			if err := q.measure(ctx); err != nil {
+				return q.notStored(err)
+			}
+		default:
+			return q.notStored(err)
 		}
-		p := group[i]
-		select {
-		case ok := <-ack.Ok():
-			q.stored([]*put{p}, ok.Sequence, ok.Sequence)
-			p.done <- nil
-			n++
-		case err := <-ack.Err():
-			p.done <- q.notStored(err)
-		case <-ctx.Done():
-			p.done <- q.notStored(ctx.Err())
-		}
-	}
-	if n > 0 {
-		q.observe.Put(n, time.Since(begin))
 	}
 }
 
-// append stores a group, all or none, and hands it over to its lanes.
-func (q *Queue) append(ctx context.Context, group []*put) error {
-	msgs := make([]*nats.Msg, 0, count(group))
-	for _, p := range group {
-		for _, m := range p.msgs {
-			m.Header, m.Reply = nil, "" // what an earlier batch has written there
-			msgs = append(msgs, m)
+// measure reads how long the stream is and how many notifications were put
+// into it. Where that is more than was known, the lanes look for them.
+func (q *Queue) measure(ctx context.Context) error {
+	info, err := q.stream.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("read the state of %s: %w", streamName, err)
+	}
+	end := info.State.LastSeq
+	q.mu.Lock()
+	known := q.end
+	q.mu.Unlock()
+	if end == known {
+		return nil
+	}
+	var tail, newest uint64
+	for seq := end; seq > known; seq-- {
+		data, err := q.get(ctx, seq)
+		if err != nil {
+			return err
+		}
+		if data == nil {
+			return fmt.Errorf("message %d of the stream %s, which says how many notifications were received, was removed by somebody else", seq, streamName)
+		}
+		if first, pieces, err := unpack(data); err == nil {
+			tail, newest = first+uint64(len(pieces))-1, seq
+			break
 		}
 	}
-	begin := time.Now()
-	last, err := q.store.Append(ctx, msgs...)
-	if err != nil {
-		return q.notStored(err)
-	}
-	q.observe.Put(len(msgs), time.Since(begin))
-	q.stored(group, last-uint64(len(msgs))+1, last)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.end, q.tail, q.newest = max(q.end, end), max(q.tail, tail), max(q.newest, newest)
+	q.checkAll()
 	return nil
 }
 
@@ -266,26 +322,21 @@ func (q *Queue) checkAll() {
 	}
 }
 
-// stored hands what lies in the stream from first to last over to its lanes.
-// A lane that was at the end of the stream is there again; any other reads.
-func (q *Queue) stored(group []*put, first, last uint64) {
+// stored hands a pack that lies in the stream over to its lane. A lane that
+// was at the end of the stream is there again; any other reads.
+func (q *Queue) stored(l *lane, ns []ct2fluent.Notification, first, at uint64) {
 	now := time.Now()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if first > q.tail+1 {
+	if at > q.end+1 {
 		q.checkAll()
 	}
-	q.tail = max(q.tail, last)
-	seq := first
-	for _, p := range group {
-		for i, n := range p.ns {
-			l := p.lanes[i]
-			l.last = seq
-			if seq > l.read && l.read+1 >= first && !l.reading && !l.check && !l.full() {
-				n.Seq = seq
-				q.take(l, &item{n: n}, false, now)
-			}
-			seq++
+	q.end, q.tail, q.newest = max(q.end, at), max(q.tail, first+uint64(len(ns))-1), max(q.newest, at)
+	l.last = q.tail
+	if l.read+1 == first && !l.reading && !l.check && !l.full() {
+		for i, n := range ns {
+			n.Seq = first + uint64(i)
+			q.take(l, &item{n: n, place: placeOf(at, i)}, false, now)
 		}
 	}
 	for _, l := range q.lanes {
@@ -293,8 +344,8 @@ func (q *Queue) stored(group []*put, first, last uint64) {
 		case l.reading:
 		case l.check || l.last > l.read:
 			l.kick()
-		case l.read < last:
-			l.read, l.moved = last, true
+		case l.read < q.tail || l.at < q.end:
+			l.read, l.at, l.moved = q.tail, q.end, true
 		}
 	}
 }

@@ -5,8 +5,10 @@
 // out in batches; all that is at hand for one resource travels together, and
 // no two batches hold one resource (promise 4).
 //
-// The stream holds what was put and nothing else: its last sequence is the
-// count of all ever received (promise 2). It is divided into lanes, by class
+// The stream holds what was put and nothing else. What many callers bring at
+// once goes into it as one message, a pack, which costs one sync. The
+// notifications are numbered through: the number of the last is the count of
+// all ever received (promise 2). The stream is divided into lanes, by class
 // and project, each read by a cursor. A lane's record, in a second stream,
 // says how far it was read and which of these are not settled, with their
 // attempts. What is settled in all lanes is purged.
@@ -116,7 +118,9 @@ type Queue struct {
 	covered  sync.Cond // a cursor was saved
 	alarm    *time.Timer
 	schedule *schedule
-	tail     uint64 // the stream's last sequence as far as is known
+	tail     uint64 // the number of the newest notification, as far as is known
+	end      uint64 // the stream's last message
+	newest   uint64 // the last that is a pack
 	noRoom   *Hold
 	working  bool
 }
@@ -209,15 +213,14 @@ func ifZero[T comparable](v *T, value T) {
 func (q *Queue) openStreams(ctx context.Context, maxBytes int64) (err error) {
 	js := q.store.JetStream()
 	q.stream, err = js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name:               streamName,
-		Subjects:           []string{"n.>"},
-		Retention:          jetstream.LimitsPolicy,
-		Discard:            jetstream.DiscardNew, // a full queue refuses; it never drops work
-		MaxBytes:           maxBytes,
-		Storage:            jetstream.FileStorage,
-		Replicas:           q.store.Replicas(),
-		AllowDirect:        true,
-		AllowAtomicPublish: true,
+		Name:        streamName,
+		Subjects:    []string{"n.>"},
+		Retention:   jetstream.LimitsPolicy,
+		Discard:     jetstream.DiscardNew, // a full queue refuses; it never drops work
+		MaxBytes:    maxBytes,
+		Storage:     jetstream.FileStorage,
+		Replicas:    q.store.Replicas(),
+		AllowDirect: true,
 	})
 	if err != nil {
 		return fmt.Errorf("open stream %s: %w", streamName, err)
@@ -249,13 +252,15 @@ func (q *Queue) laneOf(n ct2fluent.Notification) *lane {
 	return pair[0]
 }
 
-// Received is how many notifications were ever put.
+// Received is how many notifications were ever put. The error is that of
+// reading the stream.
 func (q *Queue) Received(ctx context.Context) (uint64, error) {
-	info, err := q.stream.Info(ctx)
-	if err != nil {
+	if err := q.measure(ctx); err != nil {
 		return 0, fmt.Errorf("count what was received: %w", err)
 	}
-	return info.State.LastSeq, nil
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.tail, nil
 }
 
 // Floor is the sequence up to which every notification of a project is settled
@@ -323,7 +328,7 @@ func (q *Queue) Lanes() []LaneState {
 func (q *Queue) Close() error {
 	err := errors.New("close: the queue is closed already")
 	q.closed.Do(func() {
-		q.end()
+		q.finish()
 		ctx, cancel := context.WithTimeout(context.Background(), commitWithin)
 		defer cancel()
 		err = q.save(ctx, true, true)
@@ -331,8 +336,8 @@ func (q *Queue) Close() error {
 	return err
 }
 
-// end stops all that runs.
-func (q *Queue) end() {
+// finish stops all that runs.
+func (q *Queue) finish() {
 	q.mu.Lock()
 	q.close() // under the lock, so that no Work begins once the workers are waited for
 	q.mu.Unlock()

@@ -35,7 +35,7 @@ func openKept(t testing.TB, so store.Options, o Options) *kept {
 		if !k.ended {
 			k.Crash()
 		}
-		q.end()
+		q.finish()
 	})
 	return k
 }

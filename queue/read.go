@@ -34,7 +34,7 @@ func (q *Queue) follow(ctx context.Context, l *lane) {
 			return
 		case err != nil:
 			if !failing {
-				q.log.Error("the queue cannot be read; tried again", "lane", l.filter(), "error", err)
+				q.log.Error("the queue cannot be read; tried again", "lane", l.messages(), "error", err)
 			}
 			failing = true
 			select {
@@ -44,7 +44,7 @@ func (q *Queue) follow(ctx context.Context, l *lane) {
 			}
 		case failing:
 			failing = false
-			q.log.Info("the queue can be read again", "lane", l.filter())
+			q.log.Info("the queue can be read again", "lane", l.messages())
 		}
 	}
 }
@@ -60,13 +60,13 @@ const (
 func (q *Queue) catchUp(ctx context.Context, l *lane) error {
 	q.mu.Lock()
 	l.check = false
-	read, tail := l.read, q.tail
+	at, tail, end := l.at, q.tail, q.end
 	q.mu.Unlock()
 
 	consumer, err := q.store.JetStream().OrderedConsumer(ctx, streamName, jetstream.OrderedConsumerConfig{
-		FilterSubjects:    []string{l.filter()},
+		FilterSubjects:    []string{l.messages()},
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:       read + 1,
+		OptStartSeq:       at + 1,
 		InactiveThreshold: 2 * stalled,
 	})
 	if err != nil {
@@ -77,7 +77,7 @@ func (q *Queue) catchUp(ctx context.Context, l *lane) error {
 		_ = q.store.JetStream().DeleteConsumer(ctx, streamName, consumer.CachedInfo().Name)
 	}()
 	if consumer.CachedInfo().NumPending == 0 {
-		q.caughtUp(l, tail)
+		q.caughtUp(l, tail, end)
 		return nil
 	}
 	msgs, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(pullMessages, pullBytes))
@@ -113,12 +113,13 @@ func (q *Queue) recheck(l *lane, err error) error {
 	return err
 }
 
-// caughtUp notes that all of the lane up to the sequence was taken in.
-func (q *Queue) caughtUp(l *lane, to uint64) {
+// caughtUp notes that all of the lane up to a sequence, in a message of the
+// stream, was taken in.
+func (q *Queue) caughtUp(l *lane, to, at uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if to > l.read {
-		l.read, l.moved = to, true
+	if at > l.at {
+		l.read, l.at, l.moved = max(l.read, to), at, true
 	}
 	q.arrive(l)
 }
@@ -129,26 +130,35 @@ func (q *Queue) arrive(l *lane) {
 	if l.reading = l.check || l.last > l.read; l.reading {
 		return
 	}
-	if q.tail > l.read {
-		l.read, l.moved = q.tail, true
+	if q.end > l.at {
+		l.read, l.at, l.moved = q.tail, q.end, true
 	}
 }
 
 // took takes in a message that was read, and tells whether it was the last.
 func (q *Queue) took(l *lane, data []byte, meta *jetstream.MsgMetadata) bool {
-	seq, now := meta.Sequence.Stream, time.Now()
-	n := decode(data, seq)
+	at, now := meta.Sequence.Stream, time.Now()
+	first, pieces, err := unpack(data)
+	if err != nil {
+		q.log.Error("the queue's stream holds what ct2fluent did not put there; it is passed over", "stream", streamName, "message", at, "error", err)
+	}
+	items := make([]*item, len(pieces))
+	for i := range pieces {
+		items[i] = read(first, pieces, placeOf(at, i))
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if seq <= l.read {
+	if at <= l.at {
 		return false
 	}
-	it := &item{n: n}
-	if seq <= l.again {
-		it.n.Again, it.tried = true, true
-		it.wait(q.opened.Add(q.schedule.UnclearWait), false)
+	for _, it := range items {
+		if it.n.Seq <= l.again {
+			it.n.Again, it.tried = true, true
+			it.wait(q.opened.Add(q.schedule.UnclearWait), false)
+		}
+		q.take(l, it, false, now)
 	}
-	q.take(l, it, false, now)
+	l.at, l.changed = at, true
 	if meta.NumPending > 0 {
 		return false
 	}
@@ -182,14 +192,14 @@ func (q *Queue) waitForRoom(ctx context.Context, l *lane) bool {
 	}
 }
 
-// get reads one message; nil when it is not there any more.
+// get reads one message of the stream; nil when it is not there any more.
 func (q *Queue) get(ctx context.Context, seq uint64) ([]byte, error) {
 	msg, err := q.stream.GetMsg(ctx, seq)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read notification %d: %w", seq, err)
+		return nil, fmt.Errorf("read message %d of the queue: %w", seq, err)
 	}
 	return msg.Data, nil
 }

@@ -12,6 +12,7 @@ import (
 type item struct {
 	n         ct2fluent.Notification
 	lane      *lane
+	place     place
 	of        *resource
 	notBefore time.Time // not to be handed out before
 	blocks    bool      // until notBefore the whole resource waits
