@@ -66,8 +66,7 @@ var errOvertaken = errors.New("overtaken by another worker")
 // atomic batches. Nobody waits for a group to fill: who has the turn writes
 // what is there, and what comes meanwhile is the next group.
 type committer struct {
-	store   Store
-	newest  func(ctx context.Context, subjects ...string) (map[string]message, error)
+	journal Journal
 	observe func(n int, took time.Duration)
 	turn    chan struct{} // holds one token while a group is written
 
@@ -144,7 +143,7 @@ func (c *committer) write(group []*part) {
 			c.fail(group, err)
 			break
 		}
-		last, err := c.store.Append(ctx, msgs...)
+		last, err := c.journal.Append(ctx, msgs...)
 		if err == nil {
 			c.accept(group, msgs, last, next)
 			break
@@ -243,7 +242,7 @@ func (c *committer) withoutOvertaken(ctx context.Context, group []*part) ([]*par
 	for i, p := range group {
 		subjects[i] = p.subject
 	}
-	newest, err := c.newest(ctx, subjects...)
+	newest, err := c.journal.Newest(ctx, subjects...)
 	if err != nil {
 		return group, err
 	}
@@ -251,7 +250,7 @@ func (c *committer) withoutOvertaken(ctx context.Context, group []*part) ([]*par
 	defer c.mu.Unlock()
 	var rest []*part
 	for _, p := range group {
-		if newest[p.subject].seq == p.after {
+		if newest[p.subject].Seq == p.after {
 			rest = append(rest, p)
 			continue
 		}
@@ -269,14 +268,14 @@ func (c *committer) landed(group []*part) bool {
 	for i, p := range group {
 		subjects[i] = p.subject
 	}
-	newest, err := c.newest(ctx, subjects...)
+	newest, err := c.journal.Newest(ctx, subjects...)
 	if err != nil {
 		return false
 	}
 	for _, p := range group {
 		// An entry written over ours since would not be equal; then the doubt is
 		// noted, and what comes again finds its sequence there.
-		if m := newest[p.subject]; m.seq <= p.after || !bytes.Equal(m.data, p.data) {
+		if m := newest[p.subject]; m.Seq <= p.after || !bytes.Equal(m.Data, p.data) {
 			return false
 		}
 	}
@@ -286,7 +285,7 @@ func (c *committer) landed(group []*part) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, p := range group {
-		p.seq = newest[p.subject].seq
+		p.seq = newest[p.subject].Seq
 		c.lying += uint64(len(p.letters))
 		p.end(nil)
 	}
@@ -295,14 +294,14 @@ func (c *committer) landed(group []*part) bool {
 
 // reload reads the totals.
 func (c *committer) reload(ctx context.Context) error {
-	newest, err := c.newest(ctx, totalsSubject)
+	newest, err := c.journal.Newest(ctx, totalsSubject)
 	if err != nil {
 		return err
 	}
 	var read record
 	m, found := newest[totalsSubject]
 	if found {
-		if err := json.Unmarshal(m.data, &read); err != nil {
+		if err := json.Unmarshal(m.Data, &read); err != nil {
 			return fmt.Errorf("read the totals: %w", err)
 		}
 	}
@@ -311,7 +310,7 @@ func (c *committer) reload(ctx context.Context) error {
 	if c.totals.Doubt > read.Doubt {
 		read.Doubt, c.dirty = c.totals.Doubt, true
 	}
-	c.totals, c.at = read, m.seq
+	c.totals, c.at = read, m.Seq
 	return nil
 }
 
@@ -326,7 +325,7 @@ func (c *committer) doubtUpTo(ctx context.Context, seq uint64) error {
 	if err != nil {
 		return err
 	}
-	at, err = c.store.Append(ctx, expecting(totalsSubject, data, at))
+	at, err = c.journal.Append(ctx, expecting(totalsSubject, data, at))
 	if err != nil {
 		return err
 	}

@@ -34,14 +34,14 @@ func (l *Ledger) DeadLetters(ctx context.Context, f Filter) iter.Seq2[DeadLetter
 				yield(DeadLetter{}, err)
 				return
 			}
-			from = m.seq + 1
+			from = m.Seq + 1
 		}
 		for m, err := range l.scan(ctx, letters+">", from) {
 			if err != nil {
 				yield(DeadLetter{}, err)
 				return
 			}
-			d, err := decodeLetter(m.data)
+			d, err := decodeLetter(m.Data)
 			if err == nil && f.Reason != "" && d.Reason != f.Reason {
 				continue
 			}
@@ -59,17 +59,17 @@ func (l *Ledger) Dead(ctx context.Context, seq uint64) (DeadLetter, error) {
 	if err != nil {
 		return DeadLetter{}, err
 	}
-	return decodeLetter(m.data)
+	return decodeLetter(m.Data)
 }
 
-func (l *Ledger) letter(ctx context.Context, seq uint64) (message, error) {
-	newest, err := l.newest(ctx, letterSubject(seq))
+func (l *Ledger) letter(ctx context.Context, seq uint64) (Message, error) {
+	newest, err := l.o.Journal.Newest(ctx, letterSubject(seq))
 	if err != nil {
-		return message{}, err
+		return Message{}, err
 	}
 	m, found := newest[letterSubject(seq)]
 	if !found {
-		return message{}, fmt.Errorf("dead letter %d: %w", seq, ErrNotFound)
+		return Message{}, fmt.Errorf("dead letter %d: %w", seq, ErrNotFound)
 	}
 	return m, nil
 }
@@ -101,8 +101,8 @@ func (l *Ledger) drop(ctx context.Context, seq uint64) error {
 }
 
 // remove deletes a dead letter that was just read, while removing is held.
-func (l *Ledger) remove(ctx context.Context, m message) error {
-	if err := l.stream.DeleteMsg(ctx, m.seq); err != nil {
+func (l *Ledger) remove(ctx context.Context, m Message) error {
+	if err := l.o.Journal.Remove(ctx, m.Seq); err != nil {
 		return fmt.Errorf("remove a dead letter: %w", err)
 	}
 	l.commits.removed()
@@ -137,7 +137,7 @@ func (l *Ledger) replay(ctx context.Context, seqs []uint64) (n int, err error) {
 	for i, seq := range seqs {
 		subjects[i] = letterSubject(seq)
 	}
-	newest, err := l.newest(ctx, subjects...)
+	newest, err := l.o.Journal.Newest(ctx, subjects...)
 	if err != nil {
 		return 0, err
 	}
@@ -147,7 +147,7 @@ func (l *Ledger) replay(ctx context.Context, seqs []uint64) (n int, err error) {
 		if !found {
 			continue
 		}
-		d, err := decodeLetter(m.data)
+		d, err := decodeLetter(m.Data)
 		if err != nil {
 			return 0, err
 		}
@@ -171,9 +171,9 @@ func (l *Ledger) replay(ctx context.Context, seqs []uint64) (n int, err error) {
 
 // countLetters counts the dead letters in one request.
 func (l *Ledger) countLetters(ctx context.Context) (uint64, error) {
-	p, err := l.page(ctx, letters+">", 1, 1)
+	p, err := l.o.Journal.Page(ctx, letters+">", 1, 1)
 	if err != nil {
 		return 0, err
 	}
-	return uint64(len(p.messages)) + p.pending, nil
+	return uint64(len(p.Messages)) + p.Pending, nil
 }

@@ -53,35 +53,17 @@ import (
 	"time"
 
 	"github.com/ct2fluent/ct2fluent"
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
-
-const streamName = "CT2FLUENT_LEDGER"
-
-// perSubject is how many entries are kept of a resource: its timeline.
-const perSubject = 8
-
-// requestTimeout limits one exchange with JetStream.
-const requestTimeout = 10 * time.Second
 
 // ErrNotFound says that there is no such dead letter.
 var ErrNotFound = errors.New("no such dead letter")
 
-// A Store is what a Ledger needs of a *store.Store.
-type Store interface {
-	JetStream() jetstream.JetStream
-	// Append stores all messages or none. Of an error other than
-	// store.ErrOvertaken it is not known which.
-	Append(ctx context.Context, msgs ...*nats.Msg) (last uint64, err error)
-	// Clean tells that the run before this one ended in order.
-	Clean() bool
-	Replicas() int
-}
-
 // Options say what a Ledger works with.
 type Options struct {
 	Store Store
+
+	// Journal is where the ledger is kept; default: a stream of Store.
+	Journal Journal
 
 	// MaxAttempts is how often a notification is tried; default 8.
 	MaxAttempts int
@@ -115,7 +97,6 @@ type Observe struct {
 type Ledger struct {
 	o       Options
 	log     *slog.Logger
-	stream  jetstream.Stream
 	commits *committer
 
 	// removing is held from reading a dead letter to removing it, so that each
@@ -135,23 +116,16 @@ func Open(ctx context.Context, o Options) (*Ledger, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	l := &Ledger{o: o, log: o.Log}
-	var err error
-	l.stream, err = o.Store.JetStream().CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name:               streamName,
-		Subjects:           []string{"l.>"},
-		Storage:            jetstream.FileStorage,
-		Replicas:           o.Store.Replicas(),
-		MaxMsgsPerSubject:  perSubject,
-		AllowDirect:        true,
-		AllowAtomicPublish: true,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("open stream %s: %w", streamName, err)
+	if o.Journal == nil {
+		j, err := openJournal(ctx, o.Store)
+		if err != nil {
+			return nil, err
+		}
+		o.Journal = j
 	}
+	l := &Ledger{o: o, log: o.Log}
 	l.commits = &committer{
-		store:   o.Store,
-		newest:  l.newest,
+		journal: o.Journal,
 		observe: o.Observe.Commit,
 		turn:    make(chan struct{}, 1),
 	}
@@ -163,14 +137,14 @@ func Open(ctx context.Context, o Options) (*Ledger, error) {
 	if err := l.commits.reload(ctx); err != nil {
 		return nil, fmt.Errorf("read the totals: %w", err)
 	}
-	if o.Store.Clean() {
+	if o.Journal.Clean() {
 		return l, nil
 	}
-	info, err := l.stream.Info(ctx)
+	last, err := o.Journal.Last(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read the state of stream %s: %w", streamName, err)
+		return nil, err
 	}
-	if err := l.commits.doubtUpTo(ctx, info.State.LastSeq); err != nil {
+	if err := l.commits.doubtUpTo(ctx, last); err != nil {
 		return nil, fmt.Errorf("note the unclean start: %w", err)
 	}
 	return l, nil

@@ -80,7 +80,7 @@ func (l *Ledger) Known(ctx context.Context, project string) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		e, err := decodeEntry(m.data)
+		e, err := decodeEntry(m.Data)
 		if err != nil {
 			return false, err
 		}
@@ -94,7 +94,7 @@ func (l *Ledger) Known(ctx context.Context, project string) (bool, error) {
 // Find gives the resources of a type that have an entry and this id, one per
 // project at most, for someone who does not name the project.
 func (l *Ledger) Find(ctx context.Context, typeID, id string) ([]ct2fluent.Ref, error) {
-	newest, err := l.newest(ctx, resources+"*."+token(typeID)+"."+token(id))
+	newest, err := l.o.Journal.Newest(ctx, resources+"*."+token(typeID)+"."+token(id))
 	if err != nil {
 		return nil, err
 	}
@@ -109,16 +109,16 @@ func (l *Ledger) Find(ctx context.Context, typeID, id string) ([]ct2fluent.Ref, 
 // Mark gives the durable note of a name, empty where there is none.
 func (l *Ledger) Mark(ctx context.Context, name string) (string, error) {
 	subject := marks + token(name)
-	newest, err := l.newest(ctx, subject)
+	newest, err := l.o.Journal.Newest(ctx, subject)
 	if err != nil {
 		return "", err
 	}
-	return string(newest[subject].data), nil
+	return string(newest[subject].Data), nil
 }
 
 // SetMark writes the note of a name. nil says that it is on disk.
 func (l *Ledger) SetMark(ctx context.Context, name, value string) error {
-	if _, err := l.o.Store.Append(ctx, &nats.Msg{Subject: marks + token(name), Data: []byte(value)}); err != nil {
+	if _, err := l.o.Journal.Append(ctx, &nats.Msg{Subject: marks + token(name), Data: []byte(value)}); err != nil {
 		return fmt.Errorf("note %s: %w", name, err)
 	}
 	return nil

@@ -1,0 +1,88 @@
+package ledger
+
+import (
+	"context"
+	"testing"
+
+	"github.com/ct2fluent/ct2fluent/ledger/ledgertest"
+	"github.com/ct2fluent/ct2fluent/store"
+)
+
+// An underTest is a ledger of which the suite asks more than its methods.
+type underTest struct {
+	*Ledger
+	close, crash func()
+}
+
+func (u underTest) Close() { u.close() }
+func (u underTest) Crash() { u.crash() }
+
+func (u underTest) Counts() map[string]uint64 {
+	t := u.Totals()
+	counts := map[string]uint64{}
+	note := func(name string, n uint64) {
+		if n > 0 {
+			counts[name] = n
+		}
+	}
+	note("written", t.Written)
+	note("unchanged", t.Unchanged)
+	note("merged", t.Merged)
+	note("lying", t.DeadLetters)
+	for reason, n := range t.Skipped {
+		note("skipped "+reason, n)
+	}
+	for reason, n := range t.Dead {
+		note("dead "+reason, n)
+	}
+	return counts
+}
+
+func openUnderTest(t *testing.T, o Options, so ledgertest.Options) *Ledger {
+	t.Helper()
+	o.MaxAttempts, o.Floor, o.Put = so.MaxAttempts, so.Floor, so.Put
+	l, err := Open(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func TestSuite(t *testing.T) {
+	stores := map[string]*store.Store{}
+	ledgertest.Run(t, ledgertest.Harness{Open: func(t *testing.T, place string, o ledgertest.Options) ledgertest.Ledger {
+		s := stores[place]
+		if s == nil {
+			var err error
+			if s, err = store.Open(context.Background(), store.Options{Dir: place}); err != nil {
+				t.Fatal(err)
+			}
+			stores[place] = s
+			t.Cleanup(func() { s.Crash() })
+		}
+		end := func(stop func()) func() {
+			return func() {
+				stop()
+				delete(stores, place)
+			}
+		}
+		return underTest{openUnderTest(t, Options{Store: s}, o), end(func() {
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		}), end(s.Crash)}
+	}})
+}
+
+func TestSuiteInMemory(t *testing.T) {
+	journals := map[string]*MemoryJournal{}
+	ledgertest.Run(t, ledgertest.Harness{Open: func(t *testing.T, place string, o ledgertest.Options) ledgertest.Ledger {
+		j := journals[place]
+		if j == nil {
+			j = &MemoryJournal{}
+			journals[place] = j
+		}
+		l := openUnderTest(t, Options{Journal: j}, o)
+		return underTest{l, func() { j.Reopened(true) }, func() { j.Reopened(false) }}
+	}})
+}
