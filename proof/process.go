@@ -1,0 +1,145 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"regexp"
+	"syscall"
+	"time"
+)
+
+// A process is a `ct2fluent run`.
+type process struct {
+	cmd  *exec.Cmd
+	from int64 // where in the log it begins
+	done chan struct{}
+	err  error
+}
+
+// launch starts a process and does not wait for it.
+func (w *world) launch() error {
+	log, err := os.OpenFile(w.path("run.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	from, err := log.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	argv := []string{w.binary, "run", "--config", w.config()}
+	if w.command != nil {
+		argv = w.command(argv)
+	}
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Dir = w.dir
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	p := &process{cmd: cmd, from: from, done: make(chan struct{})}
+	w.process = p
+	go func() {
+		defer close(p.done)
+		p.err = cmd.Wait()
+	}()
+	go w.find(p)
+	return nil
+}
+
+var listens = regexp.MustCompile(`"webhook listens".*"address":"([^"]+)"`)
+
+// find finds out where the webhook of a process listens.
+func (w *world) find(p *process) {
+	for !p.ended() {
+		if at := listens.FindSubmatch(w.said(p)); at != nil {
+			address := string(at[1])
+			w.address.Store(&address)
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// said is what a process has said.
+func (w *world) said(p *process) []byte {
+	text, err := os.ReadFile(w.path("run.log"))
+	if err != nil || int64(len(text)) < p.from {
+		return nil
+	}
+	return text[p.from:]
+}
+
+func (w *world) lastSaid() string {
+	text := w.said(w.process)
+	return string(text[max(0, len(text)-3000):])
+}
+
+// start starts a process, and waits until it answers.
+func (w *world) start() error {
+	if err := w.launch(); err != nil {
+		return err
+	}
+	return w.until("the start", time.Minute, func() bool {
+		_, err := w.status()
+		return err == nil && bytes.Contains(w.said(w.process), []byte("webhook listens"))
+	})
+}
+
+func (p *process) ended() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// kill ends the process as a power switch does.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.done
+}
+
+// stop ends the process in order. That is a success within its time.
+func (w *world) stop() error {
+	p := w.process
+	w.process = nil
+	w.address.Store(nil)
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.done:
+	case <-time.After(time.Minute):
+		_ = p.cmd.Process.Signal(syscall.SIGQUIT) // has it print where it stands
+		select {
+		case <-p.done:
+		case <-time.After(10 * time.Second):
+			p.kill()
+		}
+		w.kept()
+		return fmt.Errorf("it did not stop within a minute; see %s", w.path("run.log"))
+	}
+	if p.err != nil {
+		return fmt.Errorf("it was stopped and ended with: %w", p.err)
+	}
+	return nil
+}
+
+// verb runs one command line to its end.
+func (w *world) verb(args ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, w.binary, append(args, "--config", w.config())...)
+	cmd.Dir = w.dir
+	out, err := cmd.Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		err = fmt.Errorf("%v: %w: %s", args, err, exit.Stderr)
+	}
+	return out, err
+}

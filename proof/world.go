@@ -1,0 +1,633 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ct2fluent/ct2fluent/control"
+	"github.com/ct2fluent/ct2fluent/proof/check"
+	"github.com/ct2fluent/ct2fluent/sandbox"
+)
+
+// mark is in every personal value and in every secret, so that promise 7 can
+// be checked by looking for it.
+const mark = "qzmark"
+
+const (
+	clientSecret = mark + "-client-secret"
+	password     = mark + "-password"
+	pushToken    = mark + "-push-token"
+)
+
+// A setup says what a world is.
+type setup struct {
+	config string // sections of the configuration that are not the usual ones
+	level  string // of the log; default debug
+	ct     sandbox.CTKnobs
+	fluent sandbox.FluentKnobs
+	// handleCT and handleFluent may put something before a stand-in.
+	handleCT, handleFluent func(http.Handler) http.Handler
+	// ctURL and fluentURL may lead the process to a stand-in another way.
+	ctURL, fluentURL func(url string) (string, error)
+	// command may start the process by another one.
+	command func(argv []string) []string
+	// deliverers is how many notifications are posted at once; default 8.
+	deliverers int
+}
+
+// A world is a ct2fluent between the two stand-ins, and all that is known of
+// what went through it.
+type world struct {
+	*prover
+	setup
+	dir          string
+	ct           *sandbox.CommerceTools
+	fluent       *sandbox.Fluent
+	ctServer     *sandbox.Server
+	fluentServer *sandbox.Server
+	client       *http.Client
+	address      atomic.Pointer[string]                 // of the webhook; nil while there is none
+	stage        atomic.Pointer[func(stage, id string)] // is told where the work is
+	process      *process
+	close        func()
+
+	mu      sync.Mutex
+	rng     *rand.Rand
+	count   int
+	ids     []string
+	history check.History
+}
+
+// The stages that are told.
+const (
+	posting  = "a notification is being put"
+	applied  = "Fluent has applied a write and not answered yet"
+	answered = "Fluent has answered a write"
+)
+
+// newWorld starts the stand-ins and writes a configuration. What was begun ends
+// with close.
+func (p *prover) newWorld(ctx context.Context, s setup) (*world, error) {
+	dir, err := os.MkdirTemp(p.dir, "world-*")
+	if err != nil {
+		return nil, err
+	}
+	w := &world{prover: p, setup: s, dir: dir, rng: rand.New(rand.NewPCG(p.seed, p.seed))}
+	w.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}, Timeout: 30 * time.Second}
+	w.history = check.History{
+		Made: map[string][]check.Version{}, Timelines: map[string]check.Timeline{}, Foreign: map[string]bool{}, Refused: map[string]bool{},
+		Marks: []string{mark}, Texts: map[string][]byte{},
+	}
+	w.ct, err = sandbox.NewCommerceTools(sandbox.CTOptions{
+		ProjectKey: "shop", ClientSecret: clientSecret, Deliver: w.deliver, Deliverers: s.deliverers, Knobs: s.ct, Seed: p.seed,
+	})
+	if err != nil {
+		return nil, err
+	}
+	w.fluent, err = sandbox.NewFluent(sandbox.FluentOptions{
+		Account: "ACME", ClientID: "client", ClientSecret: clientSecret, Password: password, Knobs: s.fluent, Seed: p.seed,
+	})
+	if err != nil {
+		return nil, err
+	}
+	var ctHandler, fluentHandler http.Handler = w.ct, http.HandlerFunc(w.observe)
+	if s.handleCT != nil {
+		ctHandler = s.handleCT(ctHandler)
+	}
+	if s.handleFluent != nil {
+		fluentHandler = s.handleFluent(fluentHandler)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	if w.ctServer, err = sandbox.Start(ctx, "", ctHandler); err != nil {
+		cancel()
+		return nil, err
+	}
+	if w.fluentServer, err = sandbox.Start(ctx, "", fluentHandler); err != nil {
+		cancel()
+		return nil, err
+	}
+	var delivering sync.WaitGroup
+	delivering.Go(func() { _ = w.ct.Run(ctx) })
+	w.close = func() {
+		if w.process != nil {
+			w.process.kill()
+		}
+		cancel()
+		w.ctServer.Close()
+		w.fluentServer.Close()
+		delivering.Wait()
+		w.client.CloseIdleConnections()
+	}
+	if _, err := w.ct.Subscribe(map[string]any{
+		"key":         "ct2fluent",
+		"destination": map[string]any{"type": "EventBridge", "accountId": "000000000000", "region": "eu-central-1"},
+		"changes":     []any{map[string]any{"resourceTypeId": "customer"}},
+	}); err != nil {
+		w.close()
+		return nil, err
+	}
+	if err := w.configure(); err != nil {
+		w.close()
+		return nil, err
+	}
+	return w, nil
+}
+
+func (w *world) path(name string) string { return filepath.Join(w.dir, name) }
+func (w *world) store() string           { return w.path("data") }
+func (w *world) config() string          { return w.path("application-connector.yml") }
+
+func (w *world) configure() error {
+	ctURL, fluentURL := w.ctServer.URL, w.fluentServer.URL
+	var err error
+	if w.ctURL != nil {
+		if ctURL, err = w.ctURL(ctURL); err != nil {
+			return err
+		}
+	}
+	if w.fluentURL != nil {
+		if fluentURL, err = w.fluentURL(fluentURL); err != nil {
+			return err
+		}
+	}
+	level := w.level
+	if level == "" {
+		level = "debug"
+	}
+	text := fmt.Sprintf(`
+fluent-connect:
+  listeners:
+    push: { type: webhook, address: "127.0.0.1:0", token: "${file:%s}" }
+accounts:
+  - commercetools: { project-key: shop, api-url: %q, auth-url: %q, client-id: client, client-secret: "${file:%s}", timeout: 1s }
+    fluent: { base-url: %q, account: ACME, retailer-id: "1", client-id: client, client-secret: "${file:%s}", username: user, password: "${file:%s}", timeout: 700ms }
+fluent: { unclear-wait: 1s }
+control: { address: "127.0.0.1:0" }
+log: { level: %s }
+`, w.path("secrets/push"), ctURL, ctURL, w.path("secrets/client"), fluentURL, w.path("secrets/client"), w.path("secrets/password"), level)
+	if !strings.Contains(w.setup.config, "queue:") {
+		text += fmt.Sprintf("queue: { store: %q }\n", w.store())
+	}
+	text += strings.ReplaceAll(w.setup.config, "STORE", w.store())
+	if err := os.MkdirAll(w.path("secrets"), 0o700); err != nil {
+		return err
+	}
+	for name, value := range map[string]string{"push": pushToken, "client": clientSecret, "password": password} {
+		if err := os.WriteFile(w.path("secrets/"+name), []byte(value), 0o600); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(w.config(), []byte(text), 0o600)
+}
+
+// observe tells the stages of a write.
+func (w *world) observe(rw http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	if !bytes.Contains(body, []byte("mutation")) {
+		w.fluent.ServeHTTP(rw, r)
+		return
+	}
+	w.fluent.ServeHTTP(&teller{ResponseWriter: rw, tell: func() { w.tell(applied, "") }}, r)
+	_ = http.NewResponseController(rw).Flush() // of one that was hijacked: nobody is there
+	w.tell(answered, "")
+}
+
+func (w *world) tell(stage, id string) {
+	if f := w.stage.Load(); f != nil {
+		(*f)(stage, id)
+	}
+}
+
+// A teller tells before an answer goes.
+type teller struct {
+	http.ResponseWriter
+	tell func()
+}
+
+func (t *teller) Unwrap() http.ResponseWriter { return t.ResponseWriter }
+func (t *teller) WriteHeader(status int)      { t.tell(); t.ResponseWriter.WriteHeader(status) }
+
+// deliver posts a notification until it is acknowledged, as a queue does.
+func (w *world) deliver(ctx context.Context, _ map[string]any, body []byte) error {
+	put := check.Put{}
+	var wrapping struct {
+		Detail struct {
+			Resource struct{ TypeID, ID string }
+			Version  int64
+		}
+	}
+	if err := json.Unmarshal(body, &wrapping); err != nil {
+		return err
+	}
+	if n := wrapping.Detail; n.Resource.TypeID == "customer" {
+		put.ID, put.Version = n.Resource.ID, n.Version
+	}
+	for ctx.Err() == nil {
+		w.tell(posting, put.ID)
+		sent, status, err := w.post(ctx, body)
+		if sent {
+			put.Sent++
+		}
+		if err == nil && status == http.StatusAccepted {
+			put.Acked = time.Now()
+			break
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.history.Puts = append(w.history.Puts, put)
+	return ctx.Err()
+}
+
+// post brings a body to the webhook, and tells whether anybody was there.
+func (w *world) post(ctx context.Context, body []byte) (sent bool, status int, err error) {
+	address := w.address.Load()
+	if address == nil {
+		return false, 0, errors.New("nobody listens")
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+*address+"/notifications", bytes.NewReader(body))
+	if err != nil {
+		return false, 0, err
+	}
+	req.Header.Set("Authorization", "Bearer "+pushToken)
+	res, err := w.client.Do(req)
+	if err != nil {
+		return true, 0, err
+	}
+	_, _ = io.Copy(io.Discard, res.Body)
+	return true, res.StatusCode, res.Body.Close()
+}
+
+// create makes customers; of a kind, that their emails tell.
+func (w *world) create(kind string, n int) error {
+	for range n {
+		w.mu.Lock()
+		w.count++
+		n := w.count
+		w.mu.Unlock()
+		doc, err := w.ct.Create(map[string]any{
+			"email": fmt.Sprintf("%s.%s%d@example.com", mark, kind, n), "firstName": fmt.Sprintf("%s %d", mark, n), "lastName": mark,
+			"addresses": []any{map[string]any{"country": "DE", "mobile": fmt.Sprintf("+49 %s %d", mark, n), "city": mark, "streetName": mark}},
+		})
+		if err != nil {
+			return err
+		}
+		id := w.made(doc)
+		w.mu.Lock()
+		w.ids = append(w.ids, id)
+		w.history.Refused[id] = kind == poor
+		w.mu.Unlock()
+	}
+	return nil
+}
+
+// poor is the kind of customers that Fluent may be told to refuse.
+const poor = "poor"
+
+// change changes customers, each time something else, and always the first
+// name, so that no two versions are alike.
+func (w *world) change(n int) error {
+	for range n {
+		w.mu.Lock()
+		id := w.ids[w.rng.IntN(len(w.ids))]
+		w.mu.Unlock()
+		if err := w.changeOne(id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *world) changeOne(id string) error {
+	w.mu.Lock()
+	w.count++
+	n, kind := w.count, ""
+	if w.history.Refused[id] {
+		kind = poor
+	}
+	w.mu.Unlock()
+	actions := []map[string]any{{"action": "setFirstName", "firstName": fmt.Sprintf("%s %d", mark, n)}}
+	switch n % 5 {
+	case 1:
+		actions = append(actions, map[string]any{"action": "changeEmail", "email": fmt.Sprintf("%s.%s%d@example.com", mark, kind, n)})
+	case 2:
+		actions = append(actions, map[string]any{"action": "setLastName", "lastName": fmt.Sprintf("%s %d", mark, n)})
+	case 3:
+		actions = append(actions, map[string]any{"action": "setTitle", "title": mark})
+	case 4:
+		actions = append(actions, map[string]any{"action": "setTitle"})
+	}
+	doc, err := w.ct.Update(id, actions...)
+	if err != nil {
+		return err
+	}
+	w.made(doc)
+	return nil
+}
+
+// made notes a version of a customer.
+func (w *world) made(doc map[string]any) string {
+	text := func(of map[string]any, name string) string { s, _ := of[name].(string); return s }
+	var version int64
+	_, _ = fmt.Sscan(fmt.Sprint(doc["version"]), &version)
+	address := doc["addresses"].([]any)[0].(map[string]any)
+	id := text(doc, "id")
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.history.Made[id] = append(w.history.Made[id], check.Version{Number: version, Fields: check.Fields{
+		Email: text(doc, "email"), FirstName: text(doc, "firstName"), LastName: text(doc, "lastName"), Title: text(doc, "title"),
+		Phone: text(address, "mobile"), Country: text(address, "country"),
+	}})
+	return id
+}
+
+// ofFluent reads a document of Fluent's.
+func ofFluent(doc map[string]any) (c check.Customer) {
+	text := func(name string) string { s, _ := doc[name].(string); return s }
+	c = check.Customer{Username: text("username"), Fields: check.Fields{
+		Email: text("primaryEmail"), FirstName: text("firstName"), LastName: text("lastName"), Title: text("title"),
+		Phone: text("primaryPhone"), Country: text("country"),
+	}}
+	attributes, _ := doc["attributes"].([]any)
+	for _, a := range attributes {
+		if a, ok := a.(map[string]any); ok && a["name"] == "commercetoolsId" {
+			raw, _ := a["value"].(json.RawMessage)
+			_ = json.Unmarshal(raw, &c.ID)
+		}
+	}
+	return c
+}
+
+// status is what the running process says of itself.
+func (w *world) status() (s control.Status, err error) {
+	return s, w.ask(http.MethodGet, "/admin/status", nil, &s)
+}
+
+// ask asks the running process.
+func (w *world) ask(method, path string, body, answer any) error {
+	c, err := control.Dial(filepath.Join(w.store(), "control.json"), "")
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	return c.Do(ctx, method, path, body, answer)
+}
+
+// until polls for what happens by itself.
+func (w *world) until(what string, limit time.Duration, is func() bool) error {
+	for deadline := time.Now().Add(limit); !is(); time.Sleep(10 * time.Millisecond) {
+		if w.process != nil && w.process.ended() {
+			return fmt.Errorf("the process ended while it was waited for %s: %w\n%s", what, w.process.err, w.lastSaid())
+		}
+		if time.Now().After(deadline) {
+			s, err := w.status()
+			return fmt.Errorf("waited %v for %s; status %+v, %w; %d still to be delivered", limit, what, s, err, w.ct.Pending())
+		}
+	}
+	return nil
+}
+
+// rest waits until everything has been delivered and worked.
+func (w *world) rest(limit time.Duration) error {
+	err := w.until("everything to be worked", limit, func() bool {
+		if w.ct.Pending() > 0 {
+			return false
+		}
+		s, err := w.status()
+		return err == nil && s.Received > 0 && s.Waiting == 0 && len(s.Held) == 0
+	})
+	if err == nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.history.Rests = append(w.history.Rests, time.Now())
+	}
+	return err
+}
+
+// letters are the dead letters that lie there.
+func (w *world) letters() (all []check.Letter, err error) {
+	for after := uint64(0); ; {
+		var page control.DeadPage
+		if err := w.ask(http.MethodGet, fmt.Sprintf("/admin/dead?limit=1000&after=%d", after), nil, &page); err != nil {
+			return nil, err
+		}
+		for _, l := range page.Letters {
+			all = append(all, check.Letter{Seq: l.Seq, ID: l.ID, Version: l.Version, Reason: l.Reason})
+		}
+		if after = page.After; after == 0 {
+			return all, nil
+		}
+	}
+}
+
+// entriesKept is how many entries of a customer the ledger keeps.
+const entriesKept = 8
+
+func (w *world) timeline(id string) (t check.Timeline, known bool, err error) {
+	var found []struct {
+		Entries []struct {
+			Memory  struct{ Version int64 }
+			Results []check.Result
+		}
+	}
+	err = w.ask(http.MethodGet, "/admin/resources/customer/"+id, nil, &found)
+	if errors.Is(err, control.ErrNotFound) {
+		return t, false, nil
+	}
+	if err != nil || len(found) != 1 || len(found[0].Entries) == 0 {
+		return t, false, fmt.Errorf("show %s: %d projects, %w", id, len(found), err)
+	}
+	entries := found[0].Entries
+	t.Version, t.Cut = entries[0].Memory.Version, len(entries) >= entriesKept
+	for _, e := range entries {
+		t.Results = append(t.Results, e.Results...)
+	}
+	return t, true, nil
+}
+
+// verify stops the process, looks at everything, starts it once more to see
+// that a stopped store says the same, and has it all checked. It is to be at
+// rest.
+func (w *world) verify(adjust func(h *check.History)) error {
+	before, err := w.read()
+	if err != nil {
+		return err
+	}
+	if err := w.stop(); err != nil {
+		return err
+	}
+	if err := w.start(); err != nil {
+		return fmt.Errorf("start once more: %w", err)
+	}
+	after, err := w.read()
+	if err != nil {
+		return err
+	}
+	if !same(before, after) {
+		return fmt.Errorf("the stopped store says something else: %+v, then %+v", before, after)
+	}
+	if err := w.stop(); err != nil {
+		return err
+	}
+	return w.judge(after, adjust)
+}
+
+func same(a, b check.Totals) bool {
+	x, y := a, b
+	x.SkippedBy, x.DeadBy, y.SkippedBy, y.DeadBy = nil, nil, nil, nil
+	return fmt.Sprint(x) == fmt.Sprint(y) && maps.Equal(a.SkippedBy, b.SkippedBy) && maps.Equal(a.DeadBy, b.DeadBy)
+}
+
+// read asks the running process for all it knows.
+func (w *world) read() (t check.Totals, err error) {
+	out, err := w.verb("status", "--json")
+	if err != nil {
+		return t, err
+	}
+	if err := json.Unmarshal(out, &t); err != nil {
+		return t, err
+	}
+	letters, err := w.letters()
+	if err != nil {
+		return t, err
+	}
+	timelines := map[string]check.Timeline{}
+	for _, id := range w.ids {
+		one, known, err := w.timeline(id)
+		if err != nil {
+			return t, err
+		}
+		if known {
+			timelines[id] = one
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.history.Totals, w.history.Letters, w.history.Timelines = t, letters, timelines
+	w.history.Texts["ct2fluent status --json"] = out
+	for _, verb := range [][]string{{"status"}, {"dead", "ls"}} {
+		out, err := w.verb(verb...)
+		if err != nil {
+			return t, err
+		}
+		w.history.Texts["ct2fluent "+strings.Join(verb, " ")] = out
+	}
+	f, err := control.ReadFile(filepath.Join(w.store(), "control.json"))
+	if err != nil {
+		return t, err
+	}
+	for _, path := range []string{"/metrics", "/readyz", "/actuator/health"} {
+		res, err := w.client.Get("http://" + f.Address + path)
+		if err != nil {
+			return t, err
+		}
+		text, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		if err != nil {
+			return t, err
+		}
+		w.history.Texts[path] = text
+	}
+	return t, nil
+}
+
+// judge has the history checked.
+func (w *world) judge(t check.Totals, adjust func(h *check.History)) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	h := &w.history
+	h.Totals = t
+	h.Writes, h.Customers = nil, nil
+	for _, one := range w.fluent.Writes() {
+		c := ofFluent(one.Customer())
+		h.Writes = append(h.Writes, check.Write{At: one.At, Username: c.Username, ID: c.ID, Fields: c.Fields})
+	}
+	w.fluent.Each(func(doc map[string]any) { h.Customers = append(h.Customers, ofFluent(doc)) })
+	if err := w.files(); err != nil {
+		return err
+	}
+	if adjust != nil {
+		adjust(h)
+	}
+	broken := h.Check()
+	if n := w.fluent.Stats().EmptyTexts; n > 0 {
+		broken = append(broken, check.Violation{Rule: "4 one version", What: fmt.Sprintf("%d empty texts were sent", n)})
+	}
+	if len(broken) == 0 {
+		return nil
+	}
+	said := make([]string, len(broken))
+	for i, v := range broken {
+		said[i] = "  " + v.String()
+	}
+	w.kept()
+	return fmt.Errorf("promises broken:\n%s\neverything of it lies in %s", strings.Join(said, "\n"), w.dir)
+}
+
+// files reads what lies where the process works. In the store, queue and
+// ledger are exempt from promise 7 for their modes; what the process writes
+// there besides is not. The configuration and the secrets are ours.
+func (w *world) files() error {
+	w.history.Files = nil
+	return filepath.WalkDir(w.dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(w.dir, path)
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		f := check.File{Name: name, Mode: info.Mode()}
+		switch inStore := path == w.store() || strings.HasPrefix(path, w.store()+string(filepath.Separator)); {
+		case name == "secrets":
+			return fs.SkipDir
+		case name == "." || path == w.config():
+			return nil
+		case inStore && name != filepath.Join("data", "control.json") && name != filepath.Join("data", "lock"):
+			f.Exempt = true
+		case d.IsDir():
+			return nil
+		default:
+			if f.Text, err = os.ReadFile(path); err != nil {
+				return err
+			}
+		}
+		w.history.Files = append(w.history.Files, f)
+		return nil
+	})
+}
+
+// known is a copy of the ids of all customers.
+func (w *world) known() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.ids)
+}
