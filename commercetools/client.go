@@ -2,7 +2,6 @@ package commercetools
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -47,8 +46,8 @@ const (
 
 // A Client reads the customers of one project. Safe for concurrent use.
 type Client struct {
-	api  *api.Client
-	base string // URL of the project's customers
+	api     *api.Client
+	project string // its URL
 }
 
 // New makes a Client; nothing is sent yet.
@@ -72,7 +71,7 @@ func New(o Options) (*Client, error) {
 	if len(o.Scopes) == 0 {
 		o.Scopes = []string{"view_customers:" + o.ProjectKey}
 	}
-	c := &Client{base: base + "/" + url.PathEscape(o.ProjectKey) + "/customers"}
+	c := &Client{project: base + "/" + url.PathEscape(o.ProjectKey)}
 	c.api = api.New(api.Options{
 		API: "commercetools", Secrets: o.Secrets,
 		Grant: func(ctx context.Context, _ bool) (*oauth2.Token, error) {
@@ -106,7 +105,7 @@ func (c *Client) Customer(ctx context.Context, id string) (*Customer, error) {
 	if !plausible(id) {
 		return nil, &Error{Operation: "customer", Kind: Refused, Code: "impossible-id"}
 	}
-	body, err := c.get(ctx, "customer", "/"+url.PathEscape(id))
+	body, err := c.get(ctx, "customer", c.project+"/customers/"+url.PathEscape(id))
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +156,7 @@ func (c *Client) chunks(ids []string) (chunks [][]string) {
 		}
 		seen[id] = true
 		more := len(url.QueryEscape(quote(id) + ","))
-		if len(chunk) == maxIDs || size+more > maxURL-len(c.base)-200 {
+		if len(chunk) == maxIDs || size+more > maxURL-len(c.project)-200 {
 			chunks, chunk, size = append(chunks, chunk), nil, 0
 		}
 		chunk, size = append(chunk, id), size+more
@@ -174,86 +173,43 @@ func (c *Client) chunk(ctx context.Context, ids []string) ([]Customer, error) {
 	for i, id := range ids {
 		quoted[i], asked[id] = quote(id), true
 	}
-	results, err := c.query(ctx, "customers", url.Values{
+	found := make([]Customer, 0, len(ids))
+	_, err := c.query(ctx, "customers", url.Values{
 		"where": {"id in (" + strings.Join(quoted, ",") + ")"},
 		"limit": {strconv.Itoa(len(ids))}, // the default of 20 would cut off
+	}, func(result []byte) *Error {
+		if one, bad := decodeCustomer(result); bad == nil && asked[one.ID] {
+			found = append(found, *one)
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	found := make([]Customer, 0, len(results))
-	for _, r := range results {
-		if one, bad := decodeCustomer(r); bad == nil && asked[one.ID] {
-			found = append(found, *one)
-		}
-	}
 	return found, nil
-}
-
-// Page reads up to limit customers (500 at most, and for 0) in commercetools'
-// own order of ids, which is not that of texts: those after afterID, or the
-// first ones where that is empty. A page shorter than limit is the last. Of a
-// customer that cannot be read there are only ID and Version; [Client.Customer]
-// says why. An error is an *[Error].
-func (c *Client) Page(ctx context.Context, afterID string, limit int) ([]Customer, error) {
-	if limit <= 0 || limit > maxLimit {
-		limit = maxLimit
-	}
-	q := url.Values{"sort": {"id asc"}, "limit": {strconv.Itoa(limit)}}
-	if afterID != "" {
-		q.Set("where", "id > "+quote(afterID))
-	}
-	results, err := c.query(ctx, "page", q)
-	if err != nil {
-		return nil, err
-	}
-	page := make([]Customer, len(results))
-	for i, r := range results {
-		if one, bad := decodeCustomer(r); bad == nil {
-			page[i] = *one
-			continue
-		}
-		stub, ok := decodeStub(r)
-		if !ok {
-			// Left out it would make the page look like the last one, or
-			// leave the next without a place to go on from.
-			return nil, &Error{Operation: "page", Kind: Down, Status: http.StatusOK, Err: errUnusable}
-		}
-		page[i] = stub
-	}
-	return page, nil
 }
 
 // Check finds out whether customers can be read: it asks for a token and for
 // one customer. An *[Error] of kind [Stopped] is a definite refusal.
 func (c *Client) Check(ctx context.Context) error {
-	_, err := c.query(ctx, "check", url.Values{"limit": {"1"}})
+	_, err := c.query(ctx, "check", url.Values{"limit": {"1"}}, func([]byte) *Error { return nil })
 	return err
 }
 
-func (c *Client) query(ctx context.Context, operation string, q url.Values) ([]json.RawMessage, error) {
-	q.Set("withTotal", "false")
-	body, err := c.get(ctx, operation, "?"+q.Encode())
-	if err != nil {
-		return nil, err
-	}
-	results, bad := decodePage(body)
-	if bad != nil {
-		bad.Operation, bad.Status = operation, http.StatusOK
-		return nil, bad
-	}
-	return results, nil
+func (c *Client) get(ctx context.Context, operation, u string) ([]byte, error) {
+	return c.send(ctx, operation, http.MethodGet, u, nil)
 }
 
-func (c *Client) get(ctx context.Context, operation, rest string) ([]byte, error) {
+// send makes one request; its answer is the body of a 200 or a 201.
+func (c *Client) send(ctx context.Context, operation, method, u string, body []byte) ([]byte, error) {
 	a, err := c.api.Do(ctx, api.Request{
-		Operation: operation, Method: http.MethodGet, URL: c.base + rest,
+		Operation: operation, Method: method, URL: u, Body: body,
 		Judge: func(a *api.Answer) (string, bool) { code, _ := codeOf(a); return code, false },
 	})
 	if err != nil {
 		return nil, fromFault(operation, err)
 	}
-	if a.Status != http.StatusOK {
+	if a.Status != http.StatusOK && a.Status != http.StatusCreated {
 		return nil, fromAnswer(operation, a)
 	}
 	return a.Body, nil

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -99,7 +98,8 @@ func TestErrors(t *testing.T) {
 		{name: "no answer to this method", status: 405, want: Stopped},
 		{name: "a redirect", status: 302, want: Stopped},
 		{name: "request timeout", status: 408, want: Down},
-		{name: "a conflict", status: 409, body: errorBody(409, "ConcurrentModification"), want: Refused, code: "ConcurrentModification"},
+		{name: "a conflict", status: 409, body: errorBody(409, "ConcurrentModification"), want: Conflict, code: "ConcurrentModification"},
+		{name: "another conflict", status: 409, body: errorBody(409, "ReferenceExists"), want: Refused, code: "ReferenceExists"},
 		{name: "URL too long", status: 414, want: Refused},
 		{name: "too many", status: 429, body: errorBody(429, "TooManyRequests"), want: Limited, code: "TooManyRequests"},
 		{name: "server error", status: 500, body: errorBody(500, "General"), want: Down, code: "General"},
@@ -349,33 +349,6 @@ func TestCustomersFailAsAWhole(t *testing.T) {
 	wantError(t, err, Down, "")
 	if got != nil {
 		t.Errorf("%d customers beside an error", len(got))
-	}
-}
-
-func TestPage(t *testing.T) {
-	var q url.Values
-	body := `{"results":[{"id":"b","version":1,"email":"x"},{"id":"a","version":2,"email":7}]}`
-	c := project(t, Options{}, func(w http.ResponseWriter, r *http.Request) {
-		q = r.URL.Query()
-		io.WriteString(w, body)
-	})
-	got, err := c.Page(t.Context(), "", 0)
-	if err != nil || len(got) != 2 || got[0].ID != "b" || got[1].ID != "a" || got[1].Version != 2 {
-		t.Fatalf("Page = %+v, %v", got, err)
-	}
-	if q.Encode() != "limit=500&sort=id+asc&withTotal=false" {
-		t.Errorf("asked %s", q.Encode())
-	}
-	if _, err := c.Page(t.Context(), `a"\) or (id > "`, 10); err != nil {
-		t.Fatal(err)
-	}
-	if q.Get("where") != `id > "a\"\\) or (id > \""` || q.Get("limit") != "10" {
-		t.Errorf("asked %s", q.Get("where"))
-	}
-	for _, bad := range []string{`{"results":[{"version":1}]}`, `{"results":[null]}`, `{"results":null}`, `{"results":{}}`} {
-		body = bad
-		_, err := c.Page(t.Context(), "", 0)
-		wantError(t, err, Down, "")
 	}
 }
 

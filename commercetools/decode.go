@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/ct2fluent/ct2fluent/api"
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // codeOf reads the error code of an answer. spoken tells whether the body is
@@ -44,10 +46,10 @@ var errUnusable = errors.New("unusable answer")
 // is no customer at all.
 func decodeCustomer(data []byte) (*Customer, *Error) {
 	var c Customer
-	err := json.Unmarshal(data, &c)
-	var wrong *json.UnmarshalTypeError
+	err := jsonv2.Unmarshal(data, &c, lenient)
+	var wrong *jsonv2.SemanticError
 	if errors.As(err, &wrong) && bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) {
-		return nil, &Error{Kind: Refused, Code: "unreadable", Field: fieldName(wrong.Field)}
+		return nil, &Error{Kind: Refused, Code: "unreadable", Field: fieldName(wrong.JSONPointer)}
 	}
 	if err != nil || c.ID == "" || c.Version <= 0 {
 		return nil, &Error{Kind: Down, Err: errUnusable}
@@ -55,32 +57,86 @@ func decodeCustomer(data []byte) (*Customer, *Error) {
 	return &c, nil
 }
 
-// fieldName drops from a path the names that a project has given.
-func fieldName(path string) string {
-	before, _, _ := strings.Cut(path, ".fields.")
-	return before
+// lenient takes what encoding/json takes: one broken text must not cost more
+// than the customer it is in.
+var lenient = jsonv2.JoinOptions(jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
+
+// fieldName writes a place without positions, and without the names that a
+// project has given.
+func fieldName(p jsontext.Pointer) string {
+	var names []string
+	for name := range p.Tokens() {
+		if _, err := strconv.Atoi(name); err == nil {
+			continue
+		}
+		if name == "fields" {
+			break
+		}
+		names = append(names, name)
+	}
+	return strings.Join(names, ".")
 }
 
-// decodePage reads the results of a query, each for itself. Results that are
-// no customers make it fail: who pages would lose its place.
-func decodePage(data []byte) ([]json.RawMessage, *Error) {
-	var page struct {
-		Results *[]json.RawMessage `json:"results"`
+// decodePage hands each result of a query to each and ends with the first
+// error of it. What has no list of results is none: who pages would lose its
+// place. total is -1 where it was not told.
+func decodePage(data []byte, each func(result []byte) *Error) (total int, bad *Error) {
+	unusable := &Error{Kind: Down, Err: errUnusable}
+	d := json.NewDecoder(bytes.NewReader(data))
+	next := func(want json.Delim) bool {
+		t, err := d.Token()
+		return err == nil && t == want
 	}
-	if err := json.Unmarshal(data, &page); err != nil || page.Results == nil {
-		return nil, &Error{Kind: Down, Err: errUnusable}
+	if !next('{') {
+		return 0, unusable
 	}
-	return *page.Results, nil
+	found := false
+	var value json.RawMessage // used again and again: a page is large
+	for total = -1; d.More(); {
+		name, err := d.Token()
+		if err != nil {
+			return 0, unusable
+		}
+		if name != "results" {
+			if d.Decode(&value) != nil || name == "total" && json.Unmarshal(value, &total) != nil {
+				return 0, unusable
+			}
+			continue
+		}
+		for found = next('['); found && d.More(); {
+			if d.Decode(&value) != nil {
+				return 0, unusable
+			}
+			if bad := each(value); bad != nil {
+				return 0, bad
+			}
+		}
+		if !found || !next(']') {
+			return 0, unusable
+		}
+	}
+	if !found || !next('}') || total < -1 {
+		return 0, unusable
+	}
+	return total, nil
 }
 
-// decodeStub reads no more of a customer than its identity.
-func decodeStub(data []byte) (Customer, bool) {
+// decodeStub reads no more of a customer than its identity, and its times
+// where these are texts; nil where it has none.
+func decodeStub(data []byte) *Customer {
 	var s struct {
-		ID      string `json:"id"`
-		Version int64  `json:"version"`
+		ID      string          `json:"id"`
+		Version int64           `json:"version"`
+		Created json.RawMessage `json:"createdAt"`
+		Changed json.RawMessage `json:"lastModifiedAt"`
 	}
-	err := json.Unmarshal(data, &s)
-	return Customer{ID: s.ID, Version: s.Version}, err == nil && s.ID != "" && s.Version > 0
+	if json.Unmarshal(data, &s) != nil || s.ID == "" || s.Version <= 0 {
+		return nil
+	}
+	c := Customer{ID: s.ID, Version: s.Version}
+	_ = json.Unmarshal(s.Created, &c.CreatedAt) // what is no text stays empty
+	_ = json.Unmarshal(s.Changed, &c.LastModifiedAt)
+	return &c
 }
 
 // UnmarshalJSON keeps numbers as Custom promises.

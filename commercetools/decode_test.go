@@ -1,6 +1,7 @@
 package commercetools
 
 import (
+	"bytes"
 	"encoding/json"
 	"math"
 	"math/big"
@@ -73,10 +74,17 @@ func FuzzDecode(f *testing.F) {
 		} else if bad != nil && bad.Kind != Refused && bad.Kind != Down {
 			t.Errorf("kind %v", bad.Kind)
 		}
-		if results, bad := decodePage(data); bad == nil {
-			for _, r := range results {
-				decodeStub(r)
+		total, bad := decodePage(data, func(r []byte) *Error {
+			if stub := decodeStub(r); stub != nil && (stub.ID == "" || stub.Version <= 0) {
+				t.Errorf("a stub without identity")
 			}
+			return nil
+		})
+		if bad == nil && (total < -1 || !json.Valid(data[:bytes.LastIndexByte(data, '}')+1])) {
+			t.Errorf("a page that is none, or a total of %d", total)
+		}
+		if s, bad := decodeSubscription(data); bad == nil && (s.ID == "" || s.Version <= 0) {
+			t.Errorf("a subscription without identity")
 		}
 		for _, status := range []int{200, 400, 404, 500} {
 			e := fromAnswer("customer", &api.Answer{Status: status, Body: data})

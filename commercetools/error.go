@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/ct2fluent/ct2fluent/api"
@@ -14,7 +15,7 @@ import (
 type Kind uint8
 
 const (
-	// NotFound: there is no such customer (any more).
+	// NotFound: there is no such resource (any more).
 	NotFound Kind = iota + 1
 	// Refused: this request never will succeed.
 	Refused
@@ -23,8 +24,12 @@ const (
 	Stopped
 	// Limited: too many requests; RetryAfter says how long to wait.
 	Limited
-	// Down: no answer, or none that means anything. A read may be tried again.
+	// Down: no answer, or none that means anything. A read may be tried again;
+	// a change may have been made.
 	Down
+	// Conflict: the resource has another version than the change was for.
+	// Read it again.
+	Conflict
 )
 
 func (k Kind) String() string {
@@ -39,6 +44,8 @@ func (k Kind) String() string {
 		return "limited"
 	case Down:
 		return "down"
+	case Conflict:
+		return "conflict"
 	}
 	return fmt.Sprintf("Kind(%d)", k)
 }
@@ -46,13 +53,13 @@ func (k Kind) String() string {
 // ErrNotFound is what an [Error] of kind [NotFound] is.
 var ErrNotFound = errors.New("not found")
 
-// An Error is why a read failed. Promise 7: it holds what commercetools has
+// An Error is why a request failed. Promise 7: it holds what commercetools has
 // names for, never a text that it wrote.
 type Error struct {
-	Operation  string        // "customer", "customers", "page" or "check"
+	Operation  string        // what was asked for: "customer", "page", "subscription-update", …
 	Kind       Kind          // what the caller is to do
 	Status     int           // HTTP status; 0 where there was no answer
-	Code       string        // of commercetools or OAuth; or "unreadable", "impossible-id"; empty for none
+	Code       string        // of commercetools or OAuth; or of ours: "unreadable", "unordered", "too-long", "impossible-…"; empty for none
 	Field      string        // of the customer, where its value is what cannot be read
 	RetryAfter time.Duration // what commercetools asked for; 0 for nothing
 	Err        error         // the cause; may be nil
@@ -100,6 +107,9 @@ func fromFault(operation string, err error) *Error {
 	return e
 }
 
+// ofOne are the operations that name one resource.
+var ofOne = []string{"customer", "subscription", "subscription-update", "subscription-delete"}
+
 // fromAnswer is the error of an answer that is none of 200.
 func fromAnswer(operation string, a *api.Answer) *Error {
 	code, spoken := codeOf(a)
@@ -109,7 +119,7 @@ func fromAnswer(operation string, a *api.Answer) *Error {
 		e.Kind = Down
 	case s == http.StatusTooManyRequests:
 		e.Kind = Limited
-	case s == http.StatusNotFound && operation == "customer" && spoken:
+	case s == http.StatusNotFound && spoken && slices.Contains(ofOne, operation):
 		e.Kind = NotFound
 	case s == http.StatusUnauthorized, s == http.StatusForbidden:
 		e.Kind = Stopped
@@ -118,6 +128,8 @@ func fromAnswer(operation string, a *api.Answer) *Error {
 		// project is unknown. Were it taken for a customer that is gone, all
 		// would be.
 		e.Kind = Stopped
+	case s == http.StatusConflict && code == "ConcurrentModification":
+		e.Kind = Conflict
 	case s >= 400 && s < 500:
 		e.Kind = Refused
 	default:
