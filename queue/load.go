@@ -86,10 +86,7 @@ func (q *Queue) restore(ctx context.Context, l *lane) error {
 			it.wait(q.opened.Add(time.UnixMilli(t.NotBefore).Sub(q.opened)), t.Blocks)
 		}
 		if !rec.Stopped && it.n.Seq <= rec.Mark {
-			it.n.Again, it.tried = true, true
-			if d := q.opened.Add(q.schedule.UnclearWait); it.notBefore.Before(d) {
-				it.wait(d, false)
-			}
+			it.mayHaveWritten(q.opened.Add(q.schedule.UnclearWait))
 		}
 		q.take(l, it, t.Alone, q.opened)
 	}

@@ -153,6 +153,15 @@ func (it *item) wait(until time.Time, blocks bool) {
 	it.notBefore, it.blocks = until, blocks
 }
 
+// mayHaveWritten marks one that was at hand, or may have been, when its queue
+// crashed (convergence rule 5). until is D after that: rule 3.
+func (it *item) mayHaveWritten(until time.Time) {
+	it.n.Again, it.tried = true, true
+	if it.notBefore.Before(until) {
+		it.wait(until, false)
+	}
+}
+
 // failed notes that r could not be worked and nobody knows whose fault that
 // is. It tells whether it was r's own and counts as an attempt: r was in the
 // batch alone, had failed before, and between the two failures another

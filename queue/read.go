@@ -153,8 +153,7 @@ func (q *Queue) took(l *lane, data []byte, meta *jetstream.MsgMetadata) bool {
 	}
 	for _, it := range items {
 		if it.n.Seq <= l.again {
-			it.n.Again, it.tried = true, true
-			it.wait(q.opened.Add(q.schedule.UnclearWait), false)
+			it.mayHaveWritten(q.opened.Add(q.schedule.UnclearWait))
 		}
 		q.take(l, it, false, now)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -97,16 +98,7 @@ func (q *Queue) next(ctx context.Context) *batch {
 // handle has h work a batch and takes it back.
 func (q *Queue) handle(ctx context.Context, h ct2fluent.Handler, b *batch) {
 	begin := time.Now()
-	errs := q.call(ctx, h, b)
-	if ctx.Err() != nil {
-		for i, err := range errs {
-			// A stop is no fault of the notification. Whether it was written is
-			// not known when its call was cut off.
-			if errors.Is(err, context.Canceled) && !isVerdict(err) {
-				errs[i] = ct2fluent.Unclear(err)
-			}
-		}
-	}
+	errs := call(ctx, q.log, h, b)
 	now := time.Now()
 
 	q.mu.Lock()
@@ -141,7 +133,7 @@ func isVerdict(err error) bool {
 }
 
 // call calls h. Whatever h does, there is one answer for each notification.
-func (q *Queue) call(ctx context.Context, h ct2fluent.Handler, b *batch) (errs []error) {
+func call(ctx context.Context, log *slog.Logger, h ct2fluent.Handler, b *batch) (errs []error) {
 	all := func(err error) []error {
 		errs := make([]error, len(b.items))
 		for i := range errs {
@@ -152,7 +144,7 @@ func (q *Queue) call(ctx context.Context, h ct2fluent.Handler, b *batch) (errs [
 	defer func() {
 		if p := recover(); p != nil {
 			// What was panicked with may hold a body (promise 7).
-			q.log.Error("handler panicked", "project", b.account.name, "notifications", len(b.items),
+			log.Error("handler panicked", "project", b.account.name, "notifications", len(b.items),
 				"type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
 			errs = all(fmt.Errorf("handler panicked with a %T", p))
 		}
@@ -160,8 +152,18 @@ func (q *Queue) call(ctx context.Context, h ct2fluent.Handler, b *batch) (errs [
 	errs = h.Handle(ctx, b.notifications())
 	if len(errs) != len(b.items) {
 		err := fmt.Errorf("handler answered %d of %d notifications", len(errs), len(b.items))
-		q.log.Error("handler is wrong", "project", b.account.name, "error", err)
+		log.Error("handler is wrong", "project", b.account.name, "error", err)
 		return all(err)
+	}
+	if ctx.Err() == nil {
+		return errs
+	}
+	for i, err := range errs {
+		// A stop is no fault of the notification. Whether it was written is not
+		// known when its call was cut off.
+		if errors.Is(err, context.Canceled) && !isVerdict(err) {
+			errs[i] = ct2fluent.Unclear(err)
+		}
 	}
 	return errs
 }
