@@ -21,6 +21,11 @@ func cases() []benchCase {
 		{[]string{"tls"}, func(b *bench, ctx context.Context) error { return b.distinct(ctx, "tls", true) }},
 		{[]string{"burst"}, (*bench).burst},
 		{[]string{"calls", "known", "unchanged"}, (*bench).life},
+		{[]string{"idle"}, (*bench).idle},
+		{[]string{"ingest"}, (*bench).ingest},
+		{[]string{"memory"}, (*bench).memory},
+		{[]string{"start"}, (*bench).start},
+		{[]string{"slow"}, (*bench).slow},
 		{[]string{"growth"}, (*bench).growth},
 	}
 }

@@ -73,6 +73,11 @@ type sides struct {
 	http  *http.Client
 }
 
+// newSides asks stand-ins that others have started.
+func newSides(control string) *sides {
+	return &sides{Addresses: Addresses{Control: control}, http: &http.Client{}}
+}
+
 // sides starts stand-ins.
 func (b *bench) sides(ctx context.Context, s Scene) (*sides, error) {
 	dir, err := b.dir()
@@ -86,7 +91,8 @@ func (b *bench) sides(ctx context.Context, s Scene) (*sides, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &sides{dir: dir, cmd: cmd, http: &http.Client{}}
+	p := newSides("")
+	p.dir, p.cmd = dir, cmd
 	if p.stdin, err = cmd.StdinPipe(); err != nil {
 		return nil, err
 	}

@@ -94,8 +94,10 @@ func run(ctx context.Context, args []string, out, say io.Writer) error {
 		}
 		began := time.Now()
 		b.told("== %s", strings.Join(c.names, ", "))
-		if err := c.run(b, ctx); err != nil {
-			return fmt.Errorf("case %s: %w", c.names[0], err)
+		if err := c.run(b, ctx); ctx.Err() != nil {
+			return ctx.Err()
+		} else if err != nil {
+			b.report.wrong("case %s did not end: %v", c.names[0], err)
 		}
 		b.told("   %.0f s", time.Since(began).Seconds())
 	}
@@ -172,7 +174,7 @@ func (b *bench) dir() (string, error) {
 // JSON as the second argument.
 func children() map[string]func(context.Context, []byte) error {
 	return map[string]func(context.Context, []byte) error{
-		"standins": standinsChild, "plain": plainChild, "bare": bareChild,
+		"standins": standinsChild, "plain": plainChild, "bare": bareChild, "idle": idleChild,
 	}
 }
 

@@ -28,6 +28,8 @@ type product struct {
 	dir    string
 	env    []string
 	cmd    *exec.Cmd
+	ended  chan struct{} // closed when the process is gone; why is set then
+	why    error
 	log    *os.File
 	http   *http.Client
 	at     control.File
@@ -133,7 +135,15 @@ func (p *product) start(ctx context.Context) error {
 	p.told = false
 	p.cmd = exec.CommandContext(ctx, p.binary, "run", "--config", configOf(p.dir))
 	p.cmd.Env, p.cmd.Stderr = p.env, p.log
-	return p.cmd.Start()
+	if err := p.cmd.Start(); err != nil {
+		return err
+	}
+	p.ended = make(chan struct{})
+	go func() {
+		defer close(p.ended)
+		p.why = p.cmd.Wait()
+	}()
+	return nil
 }
 
 // get asks the running process. False: it does not answer yet.
@@ -184,10 +194,12 @@ func (p *product) settled(ctx context.Context, received int) (s control.Status, 
 
 func (p *product) wait(ctx context.Context, what string, every time.Duration, is func() bool) error {
 	err := until(ctx, what, patience, every, func() (bool, error) {
-		if p.cmd.ProcessState != nil {
+		select {
+		case <-p.ended:
 			return false, fmt.Errorf("the process ended while it was waited for %s", what)
+		default:
+			return is(), nil
 		}
-		return is(), nil
 	})
 	if err != nil {
 		text, _ := os.ReadFile(p.log.Name())
@@ -204,9 +216,9 @@ func (p *product) stop() error {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		return err
 	}
-	if err := p.cmd.Wait(); err != nil {
+	if <-p.ended; p.why != nil {
 		text, _ := os.ReadFile(p.log.Name())
-		return fmt.Errorf("the process did not stop in order: %w\n%s", err, tail(text))
+		return fmt.Errorf("the process did not stop in order: %w\n%s", p.why, tail(text))
 	}
 	return nil
 }
@@ -215,12 +227,12 @@ func (p *product) stop() error {
 func (p *product) kill() {
 	p.http.CloseIdleConnections()
 	_ = p.cmd.Process.Kill()
-	_ = p.cmd.Wait()
+	<-p.ended
 }
 
 // close ends what still runs, and removes the directory.
 func (p *product) close() {
-	if p.cmd != nil && p.cmd.ProcessState == nil {
+	if p.cmd != nil && p.ended != nil {
 		p.kill()
 	}
 	_ = p.log.Close()

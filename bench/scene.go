@@ -174,7 +174,7 @@ func (t *stage) change(id string, mapped bool) error {
 		case 2:
 			action = map[string]any{"action": "setTitle", "title": fmt.Sprint("Title ", n)}
 		case 3:
-			action = map[string]any{"action": "addAddress", "address": map[string]any{"country": "DE", "mobile": fmt.Sprintf("+49%09d", n)}}
+			action = map[string]any{"action": "setLastName", "lastName": fmt.Sprint("Last ", n)}
 		}
 	}
 	if _, err := t.ct.Update(id, action); err != nil {
