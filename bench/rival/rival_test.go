@@ -1,0 +1,259 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+)
+
+type obj = map[string]any
+
+// A world is a commercetools and a Fluent of the few calls that are needed.
+type world struct {
+	t      *testing.T
+	server *httptest.Server
+
+	mu        sync.Mutex
+	customers map[string]obj // commercetools', by id
+	fluent    map[string]obj // Fluent's, by username
+	reads     int            // of customers
+	faults    int            // requests yet to be answered 503
+	expired   bool           // the next request finds its token invalid
+}
+
+func newWorld(t *testing.T) *world {
+	w := &world{t: t, customers: map[string]obj{}, fluent: map[string]obj{}}
+	w.server = httptest.NewServer(w)
+	t.Cleanup(w.server.Close)
+	return w
+}
+
+func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if strings.HasSuffix(r.URL.Path, "/oauth/token") {
+		_ = json.NewEncoder(rw).Encode(obj{"access_token": "t", "expires_in": 3600})
+		return
+	}
+	switch id, found := strings.CutPrefix(r.URL.Path, "/shop/customers/"); {
+	case w.expired:
+		w.expired = false
+		rw.WriteHeader(http.StatusUnauthorized)
+	case r.Header.Get("Authorization") != "Bearer t":
+		w.t.Errorf("%s without a token", r.URL.Path)
+	case w.faults > 0:
+		w.faults--
+		http.Error(rw, "<html>", http.StatusServiceUnavailable)
+	case found && w.customers[id] == nil:
+		rw.WriteHeader(http.StatusNotFound)
+	case found:
+		w.reads++
+		_ = json.NewEncoder(rw).Encode(w.customers[id])
+	default:
+		_ = json.NewEncoder(rw).Encode(w.graphql(r.Body))
+	}
+}
+
+func (w *world) graphql(body io.Reader) obj {
+	var q struct {
+		Query     string
+		Variables struct {
+			Ref   string
+			Input obj
+		}
+	}
+	if err := json.NewDecoder(body).Decode(&q); err != nil {
+		w.t.Error(err)
+	}
+	refuse := func(code string) obj {
+		return obj{"data": obj{"it": nil}, "errors": []any{obj{"extensions": obj{"code": code}, "path": []any{"it"}}}}
+	}
+	in := q.Variables.Input
+	name, _ := in["username"].(string)
+	switch has := w.fluent[name]; {
+	case strings.Contains(q.Query, "customer(ref:"):
+		if c := w.fluent[q.Variables.Ref]; c != nil {
+			return obj{"data": obj{"it": c}}
+		}
+		return obj{"data": obj{"it": nil}}
+	case strings.Contains(q.Query, "createCustomer("):
+		if has != nil {
+			return refuse("C0121E")
+		}
+		w.fluent[name] = in
+	case has == nil:
+		return refuse("C0120E")
+	default:
+		for field, v := range in {
+			has[field] = v
+			if v == nil {
+				delete(has, field)
+			}
+		}
+	}
+	return obj{"data": obj{"it": obj{"username": name}}}
+}
+
+func (w *world) options(dir string, merge int) options {
+	return options{store: dir, commercetools: w.server.URL, auth: w.server.URL, project: "shop", fluent: w.server.URL,
+		account: "A", retailer: "1", threads: 16, merge: merge}
+}
+
+// work fills a store with the notifications and works it until it is empty.
+func (w *world) work(dir string, merge int, notifications ...string) report {
+	w.t.Helper()
+	if err := fill(context.Background(), dir, strings.NewReader(strings.Join(notifications, "\n"))); err != nil {
+		w.t.Fatal(err)
+	}
+	r, err := run(context.Background(), w.options(dir, merge))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return *r
+}
+
+func notification(kind, typeID, id string, version int) string {
+	return fmt.Sprintf(`{"notificationType":%q,"projectKey":"shop","resource":{"typeId":%q,"id":%q},"version":%d}`, kind, typeID, id, version)
+}
+
+func attributes(id string) []any {
+	return []any{obj{"name": "commercetoolsId", "type": "STRING", "value": id}}
+}
+
+// Two hundred customers, each told of three times by as many wrappings.
+func TestRun(t *testing.T) {
+	for _, merge := range []int{0, 1000} {
+		t.Run(fmt.Sprintf("merge %d", merge), func(t *testing.T) {
+			w, want := newWorld(t), map[string]obj{}
+			var told []string
+			for i := range 200 {
+				id, email := fmt.Sprintf("id-%d", i), fmt.Sprintf("%d%%@example.com", i)
+				w.customers[id] = obj{"id": id, "version": 10, "email": email, "lastName": "Żółć"}
+				want["1_"+email] = obj{"username": "1_" + email, "primaryEmail": email, "lastName": "Żółć", "attributes": attributes(id)}
+				bare := notification("ResourceCreated", "customer", id, 9)
+				told = append(told, bare, `{"detail-type":"x","detail":`+bare+`}`, `{"specversion":"1.0","data":`+notification("ResourceUpdated", "customer", id, 10)+`}`)
+			}
+			told = append(told,
+				notification("ResourceDeleted", "customer", "id-1", 11),
+				notification("ResourceCreated", "subscription", "id-1", 11),
+				notification("ResourceCreated", "customer", "gone", 1),
+				`no notification`,
+			)
+			dir := t.TempDir()
+			r := w.work(dir, merge, told...)
+			if r.Notifications != 604 || r.Settled != 604 || r.Dead != 1 || r.Seconds <= 0 || r.CPUSeconds <= 0 || r.MaxRSS < 1<<20 {
+				t.Errorf("report %+v", r)
+			}
+			for _, c := range w.fluent {
+				for _, onCreate := range []string{"firstName", "timezone", "promotionOptIn", "retailer"} {
+					delete(c, onCreate)
+				}
+			}
+			if !reflect.DeepEqual(w.fluent, want) {
+				t.Errorf("Fluent holds %d customers, not the %d of commercetools", len(w.fluent), len(want))
+			}
+			if most := map[int]int{0: 600, 1000: 200}[merge]; w.reads != most {
+				t.Errorf("%d reads, want %d", w.reads, most)
+			}
+			if again := w.work(dir, merge); again.Notifications != 0 || again.Settled != 0 || w.reads > 600 {
+				t.Errorf("acknowledged, and worked again: %+v", again)
+			}
+		})
+	}
+}
+
+func TestMapping(t *testing.T) {
+	long := strings.Repeat("Ł", 50)
+	address := func(id, country, mobile, phone string) obj {
+		return obj{"id": id, "country": country, "mobile": mobile, "phone": phone}
+	}
+	tests := []struct {
+		name string
+		from obj // besides id, version and email e
+		has  obj // in Fluent before, under 1_e
+		as   string
+		want obj // nil: a dead letter
+	}{
+		{name: "the least", from: obj{},
+			want: obj{"firstName": "-", "timezone": "UTC", "promotionOptIn": false, "retailer": obj{"id": "1"}}},
+		{name: "names", from: obj{"title": "Dr.", "salutation": "Frau", "firstName": "Zoé", "lastName": "Noël"},
+			want: obj{"title": "Dr.", "firstName": "Zoé", "lastName": "Noël", "timezone": "UTC", "promotionOptIn": false, "retailer": obj{"id": "1"}}},
+		{name: "salutation for a title, blank is absent", from: obj{"salutation": "Frau", "firstName": "F", "lastName": "  "},
+			want: obj{"title": "Frau", "firstName": "F", "timezone": "UTC", "promotionOptIn": false, "retailer": obj{"id": "1"}}},
+		{name: "default shipping address, then billing, then the others",
+			from: obj{"firstName": "F", "defaultShippingAddressId": "s", "defaultBillingAddressId": "b", "addresses": []any{
+				address("o", "FR", "1", ""), address("b", "DE", "", "2"), address("s", "PL", "", "")}},
+			want: obj{"firstName": "F", "country": "PL", "primaryPhone": "2", "timezone": "UTC", "promotionOptIn": false, "retailer": obj{"id": "1"}}},
+		{name: "mobile before phone", from: obj{"firstName": "F", "addresses": []any{address("o", "FR", "1", "2")}},
+			want: obj{"firstName": "F", "country": "FR", "primaryPhone": "1", "timezone": "UTC", "promotionOptIn": false, "retailer": obj{"id": "1"}}},
+		{name: "fifty characters of two bytes", from: obj{"firstName": long},
+			want: obj{"firstName": long, "timezone": "UTC", "promotionOptIn": false, "retailer": obj{"id": "1"}}},
+		{name: "one too long", from: obj{"firstName": long + "x"}},
+		{name: "no email", from: obj{"email": nil}},
+		{name: "an update clears what is gone and leaves the rest",
+			from: obj{"lastName": "New"}, has: obj{"firstName": "Old", "title": "Dr.", "timezone": "CET", "promotionOptIn": true, "attributes": attributes("c")},
+			want: obj{"lastName": "New", "timezone": "CET", "promotionOptIn": true}},
+		{name: "adopted, carrying no id", from: obj{"lastName": "N"}, has: obj{"retailer": obj{"id": "1"}},
+			want: obj{"lastName": "N", "retailer": obj{"id": "1"}}},
+		{name: "the username is another customer's", from: obj{"lastName": "N"}, has: obj{"attributes": attributes("other")}, as: "1_c",
+			want: obj{"firstName": "-", "lastName": "N", "timezone": "UTC", "promotionOptIn": false, "retailer": obj{"id": "1"}}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.customers["c"] = obj{"id": "c", "version": 2, "email": "e"}
+			maps.Copy(w.customers["c"], tt.from)
+			as := "1_e"
+			if tt.has != nil {
+				tt.has["username"] = as
+				w.fluent[as] = tt.has
+			}
+			if tt.as != "" {
+				as = tt.as
+			}
+			r := w.work(t.TempDir(), 0, notification("ResourceUpdated", "customer", "c", 2))
+			if tt.want == nil {
+				if r.Dead != 1 || len(w.fluent) != 0 {
+					t.Errorf("report %+v, Fluent %v", r, w.fluent)
+				}
+				return
+			}
+			maps.Copy(tt.want, obj{"username": as, "primaryEmail": "e", "attributes": attributes("c")})
+			if r.Dead != 0 || !reflect.DeepEqual(w.fluent[as], tt.want) {
+				t.Errorf("dead %d, Fluent has\n%v, want\n%v", r.Dead, w.fluent[as], tt.want)
+			}
+		})
+	}
+}
+
+// What fails for a while is done all the same; what a token's end met, too.
+func TestRunAgainstFaults(t *testing.T) {
+	w := newWorld(t)
+	var told []string
+	for i := range 20 {
+		id := fmt.Sprint("id-", i)
+		w.customers[id] = obj{"id": id, "version": 1, "email": id}
+		told = append(told, notification("ResourceCreated", "customer", id, 1))
+	}
+	w.faults, w.expired = 15, true
+	if r := w.work(t.TempDir(), 0, told...); r.Dead != 0 || r.Settled != 20 || len(w.fluent) != 20 {
+		t.Errorf("report %+v, %d customers", r, len(w.fluent))
+	}
+}
+
+// A read older than what was announced is not believed.
+func TestStaleRead(t *testing.T) {
+	w := newWorld(t)
+	w.customers["c"] = obj{"id": "c", "version": 1, "email": "e"}
+	if r := w.work(t.TempDir(), 0, notification("ResourceUpdated", "customer", "c", 2)); r.Dead != 1 || len(w.fluent) != 0 || w.reads != 8 {
+		t.Errorf("report %+v, Fluent %v, %d reads", r, w.fluent, w.reads)
+	}
+}
