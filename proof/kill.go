@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -146,13 +147,7 @@ func (k *killer) run(ctx context.Context, kills int) error {
 
 // mended mends what the poor were refused for, replays them, and checks all.
 func (k *killer) mended() error {
-	knobs := k.fluent.Knobs()
-	knobs.Faults = nil
-	if err := k.fluent.SetKnobs(knobs); err != nil {
-		return err
-	}
-	var done control.DeadResult
-	if err := k.ask(http.MethodPost, "/admin/dead/replay", control.DeadRequest{Selection: control.Selection{All: true}}, &done); err != nil {
+	if err := k.mend(); err != nil {
 		return err
 	}
 	if err := k.rest(restWithin); err != nil {
@@ -232,7 +227,7 @@ func (k *killer) stopping() error {
 		return err
 	}
 	time.Sleep(k.upTo(300 * time.Millisecond))
-	_ = k.process.cmd.Process.Signal(syscall.SIGTERM)
+	_ = k.process.signal(syscall.SIGTERM)
 	k.end(k.upTo(60 * time.Millisecond))
 	return nil
 }
@@ -245,11 +240,11 @@ func (k *killer) at(stage string, later time.Duration) error {
 	reached := make(chan struct{})
 	after := k.upTo(later)
 	victim := atomic.Pointer[process]{}
-	hit := func(s, _ string) {
+	hit := func(s string) {
 		if p := victim.Load(); p != nil && s == stage && left.Add(-1) == 0 {
 			// Here and now: the stand-in has not answered yet.
 			time.Sleep(after)
-			_ = p.cmd.Process.Kill()
+			_ = p.signal(os.Kill)
 			close(reached)
 		}
 	}

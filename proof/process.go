@@ -9,16 +9,21 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"strings"
 	"syscall"
 	"time"
+
+	"github.com/ct2fluent/ct2fluent/app"
+	"github.com/ct2fluent/ct2fluent/std"
 )
 
 // A process is a `ct2fluent run`.
 type process struct {
-	cmd  *exec.Cmd
-	from int64 // where in the log it begins
-	done chan struct{}
-	err  error
+	from   int64 // where in the log it begins
+	pid    int   // 0: it runs inside this one
+	signal func(os.Signal) error
+	done   chan struct{}
+	err    error
 }
 
 // launch starts a process and does not wait for it.
@@ -27,29 +32,48 @@ func (w *world) launch() error {
 	if err != nil {
 		return err
 	}
-	defer log.Close()
 	from, err := log.Seek(0, io.SeekEnd)
 	if err != nil {
 		return err
 	}
-	argv := []string{w.binary, "run", "--config", w.config()}
-	if w.command != nil {
-		argv = w.command(argv)
+	p := &process{from: from, done: make(chan struct{})}
+	if w.inside {
+		p.runInside(log, w.config())
+	} else {
+		argv := []string{w.binary, "run", "--config", w.config()}
+		if w.command != nil {
+			argv = w.command(argv)
+		}
+		cmd := exec.Command(argv[0], argv[1:]...)
+		cmd.Dir = w.dir
+		cmd.Stdout, cmd.Stderr = log, log
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+		p.pid, p.signal = cmd.Process.Pid, cmd.Process.Signal
+		go func() {
+			defer close(p.done)
+			p.err = cmd.Wait()
+			log.Close()
+		}()
 	}
-	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Dir = w.dir
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	p := &process{cmd: cmd, from: from, done: make(chan struct{})}
 	w.process = p
+	w.finding.Go(func() { w.find(p) })
+	return nil
+}
+
+// runInside runs the stock binary's command line in this process; every signal
+// stops it in order.
+func (p *process) runInside(log *os.File, config string) {
+	ctx, cancel := context.WithCancel(context.Background())
+	p.signal = func(os.Signal) error { cancel(); return nil }
 	go func() {
 		defer close(p.done)
-		p.err = cmd.Wait()
+		defer log.Close()
+		if code := app.Run(ctx, std.Setup, []string{"run", "--config", config}, strings.NewReader(""), log, log); code != 0 {
+			p.err = fmt.Errorf("exit code %d", code)
+		}
 	}()
-	go w.find(p)
-	return nil
 }
 
 var listens = regexp.MustCompile(`"webhook listens".*"address":"([^"]+)"`)
@@ -102,7 +126,7 @@ func (p *process) ended() bool {
 
 // kill ends the process as a power switch does.
 func (p *process) kill() {
-	_ = p.cmd.Process.Kill()
+	_ = p.signal(os.Kill)
 	<-p.done
 }
 
@@ -111,11 +135,11 @@ func (w *world) stop() error {
 	p := w.process
 	w.process = nil
 	w.address.Store(nil)
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	_ = p.signal(syscall.SIGTERM)
 	select {
 	case <-p.done:
 	case <-time.After(time.Minute):
-		_ = p.cmd.Process.Signal(syscall.SIGQUIT) // has it print where it stands
+		_ = p.signal(syscall.SIGQUIT) // has it print where it stands
 		select {
 		case <-p.done:
 		case <-time.After(10 * time.Second):

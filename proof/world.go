@@ -46,6 +46,10 @@ type setup struct {
 	ctURL, fluentURL func(url string) (string, error)
 	// command may start the process by another one.
 	command func(argv []string) []string
+	// inside runs ct2fluent in this process.
+	inside bool
+	// sameEmails has no change change an email.
+	sameEmails bool
 	// deliverers is how many notifications are posted at once; default 8.
 	deliverers int
 }
@@ -61,9 +65,10 @@ type world struct {
 	ctServer     *sandbox.Server
 	fluentServer *sandbox.Server
 	client       *http.Client
-	address      atomic.Pointer[string]                 // of the webhook; nil while there is none
-	stage        atomic.Pointer[func(stage, id string)] // is told where the work is
+	address      atomic.Pointer[string]             // of the webhook; nil while there is none
+	stage        atomic.Pointer[func(stage string)] // is told where the work is
 	process      *process
+	finding      sync.WaitGroup
 	close        func()
 
 	mu      sync.Mutex
@@ -127,6 +132,7 @@ func (p *prover) newWorld(ctx context.Context, s setup) (*world, error) {
 		if w.process != nil {
 			w.process.kill()
 		}
+		w.finding.Wait()
 		cancel()
 		w.ctServer.Close()
 		w.fluentServer.Close()
@@ -206,14 +212,17 @@ func (w *world) observe(rw http.ResponseWriter, r *http.Request) {
 		w.fluent.ServeHTTP(rw, r)
 		return
 	}
-	w.fluent.ServeHTTP(&teller{ResponseWriter: rw, tell: func() { w.tell(applied, "") }}, r)
-	_ = http.NewResponseController(rw).Flush() // of one that was hijacked: nobody is there
-	w.tell(answered, "")
+	t := &teller{ResponseWriter: rw, tell: func() { w.tell(applied) }}
+	w.fluent.ServeHTTP(t, r)
+	if t.told {
+		_ = http.NewResponseController(rw).Flush() // who is gone needs no answer
+		w.tell(answered)
+	}
 }
 
-func (w *world) tell(stage, id string) {
+func (w *world) tell(stage string) {
 	if f := w.stage.Load(); f != nil {
-		(*f)(stage, id)
+		(*f)(stage)
 	}
 }
 
@@ -221,10 +230,16 @@ func (w *world) tell(stage, id string) {
 type teller struct {
 	http.ResponseWriter
 	tell func()
+	told bool
 }
 
 func (t *teller) Unwrap() http.ResponseWriter { return t.ResponseWriter }
-func (t *teller) WriteHeader(status int)      { t.tell(); t.ResponseWriter.WriteHeader(status) }
+
+func (t *teller) WriteHeader(status int) {
+	t.tell()
+	t.told = true
+	t.ResponseWriter.WriteHeader(status)
+}
 
 // deliver posts a notification until it is acknowledged, as a queue does.
 func (w *world) deliver(ctx context.Context, _ map[string]any, body []byte) error {
@@ -242,7 +257,7 @@ func (w *world) deliver(ctx context.Context, _ map[string]any, body []byte) erro
 		put.ID, put.Version = n.Resource.ID, n.Version
 	}
 	for ctx.Err() == nil {
-		w.tell(posting, put.ID)
+		w.tell(posting)
 		sent, status, err := w.post(ctx, body)
 		if sent {
 			put.Sent++
@@ -332,6 +347,9 @@ func (w *world) changeOne(id string) error {
 	actions := []map[string]any{{"action": "setFirstName", "firstName": fmt.Sprintf("%s %d", mark, n)}}
 	switch n % 5 {
 	case 1:
+		if w.sameEmails {
+			break
+		}
 		actions = append(actions, map[string]any{"action": "changeEmail", "email": fmt.Sprintf("%s.%s%d@example.com", mark, kind, n)})
 	case 2:
 		actions = append(actions, map[string]any{"action": "setLastName", "lastName": fmt.Sprintf("%s %d", mark, n)})
