@@ -38,14 +38,16 @@ type CTOptions struct {
 }
 
 // CommerceTools is a stand-in of one project of commercetools: an http.Handler
-// that serves /oauth/token, /{project}/customers, /{project}/subscriptions and
-// the routes under /_sandbox. All methods may be called at once.
+// that serves /oauth/token, /{project}/customers, the reads of customers under
+// /{project}/in-store/key={store}, /{project}/subscriptions and the routes under /_sandbox. All methods may be called at once.
 type CommerceTools struct {
 	o      CTOptions
 	gate   *gate
 	tokens *tokens
 	admin  *http.ServeMux
 	outbox *outbox
+	packer *packer
+	zips   sync.Pool // of *gzip.Writer
 
 	mu            sync.RWMutex
 	rng           *rand.Rand
@@ -73,7 +75,7 @@ func NewCommerceTools(o CTOptions) (*CommerceTools, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &CommerceTools{
-		o: o, gate: newGate(o.Seed, o.Now), tokens: newTokens(), outbox: newOutbox(),
+		o: o, gate: newGate(o.Seed, o.Now), tokens: newTokens(), outbox: newOutbox(), packer: newPacker(),
 		rng:   rand.New(rand.NewPCG(o.Seed, 2)),
 		fresh: map[uuid]*customer{}, emails: map[string]uuid{}, keys: map[string]uuid{}, seen: newShelf(),
 	}
@@ -82,9 +84,10 @@ func NewCommerceTools(o CTOptions) (*CommerceTools, error) {
 	}
 	s.admin = admin(s.gate, s.tokens, func() any { return s.Knobs() }, s.changeKnobs, func(f func([]byte)) {
 		for _, c := range s.all() {
-			f(c.doc)
+			f(s.json(nil, c))
 		}
 	})
+	s.admin.HandleFunc("PUT /_sandbox/subscriptions/{name}", s.putStatus)
 	s.admin.HandleFunc("POST /_sandbox/redeliver", func(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, map[string]int{"redelivered": s.Redeliver()})
 	})
@@ -178,26 +181,43 @@ func (s *CommerceTools) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
+// parts are those of the path under the project: a resource and a name. store
+// is that of /{project}/in-store/key={store}/…; project is false for a path of
+// another one.
+func (s *CommerceTools) parts(r *http.Request) (path []string, store string, project bool) {
+	path = strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	if len(path) < 2 || path[0] != s.o.ProjectKey {
+		return []string{""}, "", false
+	}
+	path = path[1:]
+	if len(path) >= 3 && path[0] == "in-store" && path[2] == "customers" {
+		if key, ok := strings.CutPrefix(path[1], "key="); ok && key != "" {
+			return path[2:], key, true
+		}
+	}
+	return path, "", true
+}
+
 // operation names what a request asks for, as Fault.Operation has it.
 func (s *CommerceTools) operation(r *http.Request) string {
-	path := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
-	if len(path) >= 2 && path[len(path)-2] == "oauth" {
+	if p := strings.Split(strings.Trim(r.URL.Path, "/"), "/"); len(p) >= 2 && p[len(p)-2] == "oauth" {
 		return "token"
 	}
-	if len(path) < 2 || len(path) > 3 || path[0] != s.o.ProjectKey || path[1] != "customers" && path[1] != "subscriptions" {
+	path, store, ok := s.parts(r)
+	if !ok || len(path) > 2 || path[0] != "customers" && path[0] != "subscriptions" {
 		return "unknown"
 	}
 	verb := map[string]string{http.MethodGet: "query", http.MethodPost: "create"}
-	if len(path) == 3 {
+	if len(path) == 2 {
 		verb = map[string]string{http.MethodGet: "get", http.MethodPost: "update", http.MethodDelete: "delete"}
-		if path[1] == "customers" && strings.HasPrefix(path[2], "key=") {
+		if path[0] == "customers" && strings.HasPrefix(path[1], "key=") {
 			verb = map[string]string{http.MethodGet: "key"}
 		}
 	}
-	if verb[r.Method] == "" {
+	if verb[r.Method] == "" || store != "" && r.Method != http.MethodGet {
 		return "unknown"
 	}
-	return path[1] + "." + verb[r.Method]
+	return path[0] + "." + verb[r.Method]
 }
 
 // answer is that of the faithful stand-in.
@@ -211,8 +231,8 @@ func (s *CommerceTools) answer(r *http.Request, operation string, body []byte) a
 	if err := s.allowed(r, operation); err != nil {
 		return failed(err)
 	}
-	_, name, _ := strings.Cut(strings.Trim(r.URL.Path, "/"), "/")
-	resource, name, _ := strings.Cut(name, "/")
+	path, store, _ := s.parts(r)
+	resource, name := path[0], strings.Join(path[1:], "/")
 	var status int
 	var v any
 	var err error
@@ -222,7 +242,7 @@ func (s *CommerceTools) answer(r *http.Request, operation string, body []byte) a
 	case resource == "subscriptions":
 		status, v, err = s.serveSubscriptions(r, name, body)
 	default:
-		status, v, err = s.serveCustomers(r, operation, name, body)
+		status, v, err = s.serveCustomers(r, operation, store, name, body)
 	}
 	if err != nil {
 		return failed(err)
@@ -334,7 +354,12 @@ func (s *CommerceTools) write(w http.ResponseWriter, r *http.Request, a answer) 
 		return
 	}
 	var b bytes.Buffer
-	z, _ := gzip.NewWriterLevel(&b, gzip.BestSpeed) // the level is a known one
+	z, ok := s.zips.Get().(*gzip.Writer)
+	if !ok {
+		z, _ = gzip.NewWriterLevel(nil, gzip.BestSpeed) // the level is a known one
+	}
+	defer s.zips.Put(z)
+	z.Reset(&b)
 	_, _ = z.Write(a.body)
 	_ = z.Close()
 	h.Set("Content-Encoding", "gzip")

@@ -19,19 +19,18 @@ type customer struct {
 	created, modified int64  // milliseconds since 1970
 	email             string // in lower case: unique whatever the case
 	key               string
-	messages          int64  // made so far
-	doc               []byte // JSON
+	messages          int64    // made so far
+	stores            []string // keys
+	packed            string   // the document
 }
 
 // A shelf is a set of customers as queries see it.
 type shelf struct {
-	byID                  map[uuid]*customer
 	ids, created, changed order[*customer]
 }
 
 func newShelf() shelf {
 	return shelf{
-		byID:    map[uuid]*customer{},
 		ids:     order[*customer]{compare: byID},
 		created: order[*customer]{compare: byCreated},
 		changed: order[*customer]{compare: byModified},
@@ -44,14 +43,21 @@ func (s *shelf) put(old, new *customer) {
 		s.ids.remove(old)
 		s.created.remove(old)
 		s.changed.remove(old)
-		delete(s.byID, old.id)
 	}
 	if new != nil {
 		s.ids.insert(new)
 		s.created.insert(new)
 		s.changed.insert(new)
-		s.byID[new.id] = new
 	}
+}
+
+// one is the customer of an id; nil: none.
+func (s *shelf) one(id uuid) *customer {
+	block, at, found := s.ids.find(&customer{id: id})
+	if !found {
+		return nil
+	}
+	return s.ids.blocks[block][at]
 }
 
 // A change that queries do not see yet.
@@ -87,7 +93,7 @@ func (s *CommerceTools) Update(id string, actions ...map[string]any) (map[string
 	if err != nil {
 		return nil, err
 	}
-	return c.document(), nil
+	return s.document(c), nil
 }
 
 // update expects the version, unless it is 0.
@@ -98,7 +104,7 @@ func (s *CommerceTools) update(id string, version int64, actions []map[string]an
 	if err != nil {
 		return nil, err
 	}
-	doc := old.document()
+	doc := s.document(old)
 	var messages []message
 	for i, a := range actions {
 		made, err := s.apply(doc, a)
@@ -107,7 +113,7 @@ func (s *CommerceTools) update(id string, version int64, actions []map[string]an
 		}
 		messages = append(messages, made...)
 	}
-	if bytes.Equal(encode(doc), old.doc) {
+	if bytes.Equal(encode(doc), s.json(nil, old)) {
 		return old, nil
 	}
 	return s.commit(old, doc, s.gate.now(), messages)
@@ -149,7 +155,7 @@ func (s *CommerceTools) expect(id string, version int64) (*customer, error) {
 func (s *CommerceTools) commit(old *customer, doc map[string]any, now time.Time, messages []message) (*customer, error) {
 	id, _ := parseUUID(doc["id"].(string))
 	c := &customer{id: id, version: 1, created: now.UnixMilli(), modified: now.UnixMilli(),
-		email: strings.ToLower(text(doc, "email")), key: text(doc, "key")}
+		email: strings.ToLower(text(doc, "email")), key: text(doc, "key"), stores: storesOf(doc)}
 	e := event{kind: created, id: id, at: c.modified}
 	c.messages = int64(len(messages))
 	if old != nil {
@@ -165,11 +171,20 @@ func (s *CommerceTools) commit(old *customer, doc map[string]any, now time.Time,
 		return nil, duplicate("key", doc["key"])
 	}
 	doc["version"], doc["lastModifiedAt"] = c.version, stamp(now)
-	c.doc = encode(doc)
+	c.packed = s.packer.pack(encode(doc))
 	s.replace(old, c, now)
 	e.version = c.version
 	s.notify(e, c.messages-int64(len(messages)), messages)
 	return c, nil
+}
+
+// storesOf are the keys of the stores that a document names.
+func storesOf(doc map[string]any) (keys []string) {
+	list, _ := objects(doc["stores"])
+	for _, s := range list {
+		keys = append(keys, text(s, "key"))
+	}
+	return keys
 }
 
 // replace puts new in the place of old; either may be nil.
@@ -215,13 +230,13 @@ func (s *CommerceTools) Customer(id string) (map[string]any, bool) {
 	if !ok || c == nil {
 		return nil, false
 	}
-	return c.document(), true
+	return s.document(c), true
 }
 
 // Each calls f with the document of every customer, in no order.
 func (s *CommerceTools) Each(f func(doc map[string]any)) {
 	for _, c := range s.all() {
-		f(c.document())
+		f(s.document(c))
 	}
 }
 
@@ -249,8 +264,11 @@ func (s *CommerceTools) IDs() []string {
 	return ids
 }
 
-func (c *customer) document() map[string]any {
-	doc, err := decodeObject(c.doc)
+// json appends the document of a customer to dst.
+func (s *CommerceTools) json(dst []byte, c *customer) []byte { return s.packer.unpack(dst, c.packed) }
+
+func (s *CommerceTools) document(c *customer) map[string]any {
+	doc, err := decodeObject(s.json(nil, c))
 	if err != nil {
 		panic("sandbox: a document it wrote cannot be read: " + err.Error())
 	}

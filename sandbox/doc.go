@@ -15,6 +15,7 @@
 //	GET   /_sandbox/customers  every customer, one JSON document a line
 //	POST  /_sandbox/tokens     invalidates every token given out
 //	POST  /_sandbox/redeliver  commercetools: every notification once more
+//	PUT   /_sandbox/subscriptions/{id or key={key}}  commercetools: {"status":"TemporaryError"}
 //	GET   /_sandbox/writes     Fluent: the mutations applied, one a line
 //
 // These routes ask for no credentials: the stand-ins are tools for one machine

@@ -12,6 +12,7 @@ import (
 type order[T any] struct {
 	compare func(a, b T) int
 	blocks  [][]T
+	n       int
 }
 
 const blockSize = 512
@@ -29,7 +30,10 @@ func (o *order[T]) find(v T) (block, at int, found bool) {
 	return block, at, found
 }
 
+func (o *order[T]) len() int { return o.n }
+
 func (o *order[T]) insert(v T) {
+	o.n++
 	if len(o.blocks) == 0 {
 		o.blocks = [][]T{{v}}
 		return
@@ -59,6 +63,7 @@ func (o *order[T]) remove(v T) {
 	if !found {
 		return
 	}
+	o.n--
 	if o.blocks[i] = slices.Delete(o.blocks[i], at, at+1); len(o.blocks[i]) == 0 {
 		o.blocks = slices.Delete(o.blocks, i, i+1)
 	}
@@ -76,6 +81,20 @@ func (o *order[T]) from(v T) iter.Seq[T] {
 			}
 		}
 	}
+}
+
+// between counts what lies from low to high.
+func (o *order[T]) between(low, high T) int {
+	first, from, _ := o.find(low)
+	last, to, found := o.find(high)
+	if found {
+		to++
+	}
+	n := to - from
+	for i := first; i < last; i++ {
+		n += len(o.blocks[i])
+	}
+	return max(0, n)
 }
 
 // By these customers are sorted; the id parts those of one time.

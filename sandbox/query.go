@@ -1,9 +1,9 @@
 package sandbox
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
+	"iter"
 	"maps"
 	"net/http"
 	"net/url"
@@ -12,23 +12,27 @@ import (
 	"strings"
 )
 
-// serveCustomers works the requests under /{project}/customers.
-func (s *CommerceTools) serveCustomers(r *http.Request, operation, name string, body []byte) (int, any, error) {
+// serveCustomers works the requests under /{project}/customers and, if store is
+// not empty, the reads under /{project}/in-store/key={store}/customers.
+func (s *CommerceTools) serveCustomers(r *http.Request, operation, store, name string, body []byte) (int, any, error) {
 	switch operation {
 	case "customers.query":
-		doc, err := s.query(r.URL.Query())
+		doc, err := s.query(r.URL.Query(), store)
 		return http.StatusOK, doc, err
 	case "customers.get":
 		c, err := s.read(name)
-		return reply(http.StatusOK, c, err)
+		if err == nil && store != "" && !slices.Contains(c.stores, store) {
+			err = notFound(name)
+		}
+		return s.reply(http.StatusOK, c, err)
 	case "customers.key":
 		s.mu.RLock()
 		c := s.fresh[s.keys[strings.TrimPrefix(name, "key=")]]
 		s.mu.RUnlock()
-		if c == nil {
+		if c == nil || store != "" && !slices.Contains(c.stores, store) {
 			return 0, nil, notFound(name)
 		}
-		return reply(http.StatusOK, c, nil)
+		return s.reply(http.StatusOK, c, nil)
 	case "customers.create":
 		draft, err := readObject(body)
 		if err != nil {
@@ -45,21 +49,21 @@ func (s *CommerceTools) serveCustomers(r *http.Request, operation, name string, 
 			return 0, nil, err
 		}
 		c, err := s.update(name, u.version, u.actions)
-		return reply(http.StatusOK, c, err)
+		return s.reply(http.StatusOK, c, err)
 	}
 	version, err := queryVersion(r)
 	if err != nil {
 		return 0, nil, err
 	}
 	c, err := s.remove(name, version, r.URL.Query().Get("dataErasure") == "true")
-	return reply(http.StatusOK, c, err)
+	return s.reply(http.StatusOK, c, err)
 }
 
-func reply(status int, c *customer, err error) (int, any, error) {
+func (s *CommerceTools) reply(status int, c *customer, err error) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	return status, json.RawMessage(c.doc), nil
+	return status, json.RawMessage(s.json(nil, c)), nil
 }
 
 // read is the fresh read, unless the knobs have it lag.
@@ -70,7 +74,7 @@ func (s *CommerceTools) read(id string) (*customer, error) {
 	c := s.fresh[u]
 	if s.knobs.LagByID {
 		s.look()
-		c = s.seen.byID[u]
+		c = s.seen.one(u)
 	}
 	if c == nil {
 		return nil, notFound(id)
@@ -84,8 +88,8 @@ const (
 	maxOffset    = 10_000
 )
 
-// query answers GET /customers.
-func (s *CommerceTools) query(q url.Values) (json.RawMessage, error) {
+// query answers GET /customers, or that of a store.
+func (s *CommerceTools) query(q url.Values, store string) (json.RawMessage, error) {
 	where, err := predicate(q)
 	if err != nil {
 		return nil, err
@@ -102,21 +106,27 @@ func (s *CommerceTools) query(q url.Values) (json.RawMessage, error) {
 	if err != nil {
 		return nil, err
 	}
-	page, total := s.find(where, sort, offset, limit, q.Get("withTotal") != "false")
-	var b bytes.Buffer
-	b.WriteString(`{"limit":` + strconv.Itoa(limit) + `,"offset":` + strconv.Itoa(offset) + `,"count":` + strconv.Itoa(len(page)))
-	if total >= 0 {
-		b.WriteString(`,"total":` + strconv.Itoa(total))
+	if store != "" {
+		in := &term{field: "stores.key", op: "=", values: []string{store}}
+		if where != nil {
+			in = &term{op: "and", parts: []*term{in, where}}
+		}
+		where = in
 	}
-	b.WriteString(`,"results":[`)
+	page, total := s.find(where, sort, offset, limit, q.Get("withTotal") != "false")
+	b := make([]byte, 0, 128+1024*len(page))
+	b = append(b, `{"limit":`+strconv.Itoa(limit)+`,"offset":`+strconv.Itoa(offset)+`,"count":`+strconv.Itoa(len(page))...)
+	if total >= 0 {
+		b = append(b, `,"total":`+strconv.Itoa(total)...)
+	}
+	b = append(b, `,"results":[`...)
 	for i, c := range page {
 		if i > 0 {
-			b.WriteByte(',')
+			b = append(b, ',')
 		}
-		b.Write(c.doc)
+		b = s.json(b, c)
 	}
-	b.WriteString(`]}`)
-	return b.Bytes(), nil
+	return append(b, `]}`...), nil
 }
 
 // predicate reads the where parameters, all of which must hold.
@@ -173,7 +183,7 @@ func number(q url.Values, name string, def, highest int) (int, error) {
 }
 
 // find returns a page of the customers that queries see, and their number,
-// which is -1 if it is not wanted.
+// which is -1 if it is not wanted. Of a predicate counting ends at maxOffset.
 func (s *CommerceTools) find(where *term, sort []sortKey, offset, limit int, total bool) ([]*customer, int) {
 	s.mu.Lock()
 	s.look()
@@ -182,24 +192,32 @@ func (s *CommerceTools) find(where *term, sort []sortKey, offset, limit int, tot
 	defer s.mu.RUnlock()
 	var page []*customer
 	n := 0
+	document := s.document
 	take := func(c *customer) bool {
-		if !where.holds(c) {
+		if !where.holds(c, document) {
 			return true
 		}
 		if n++; n > offset && len(page) < limit {
 			page = append(page, c)
 		}
-		return total && where != nil || len(page) < limit
+		return len(page) < limit || total && where != nil && n < maxOffset
 	}
 	if ids, ok := where.named(); ok {
 		s.seen.some(ids, sort, take)
 	} else {
-		s.seen.walk(where, sort, take)
+		wanted := offset + limit
+		if total {
+			wanted = max(wanted, maxOffset/10)
+		}
+		s.seen.walk(where, sort, wanted, take)
 	}
-	if !total {
+	switch {
+	case !total:
 		n = -1
-	} else if where == nil {
-		n = len(s.seen.byID)
+	case where == nil:
+		n = s.seen.ids.len()
+	default:
+		n = min(n, maxOffset)
 	}
 	return page, n
 }
@@ -208,7 +226,7 @@ func (s *CommerceTools) find(where *term, sort []sortKey, offset, limit int, tot
 func (s *shelf) some(ids []uuid, sort []sortKey, yield func(*customer) bool) {
 	found := map[*customer]bool{}
 	for _, id := range ids {
-		if c := s.byID[id]; c != nil {
+		if c := s.one(id); c != nil {
 			found[c] = true
 		}
 	}
@@ -219,29 +237,66 @@ func (s *shelf) some(ids []uuid, sort []sortKey, yield func(*customer) bool) {
 	}
 }
 
-// walk yields customers in the order asked for, by an index where there is
-// one, from the first that the predicate can be true of.
-func (s *shelf) walk(where *term, sort []sortKey, yield func(*customer) bool) {
+// walk yields customers in the order asked for, between the first and the last
+// that the predicate can be true of: by the index of that order, or by that of
+// the times if it is quicker to sort what is of these times. wanted is how many
+// will be asked for.
+func (s *shelf) walk(where *term, sort []sortKey, wanted int, yield func(*customer) bool) {
 	index, field := &s.ids, "id"
 	if len(sort) > 0 {
-		switch field = sort[0].field; field {
-		case "createdAt":
-			index = &s.created
-		case "lastModifiedAt":
-			index = &s.changed
+		index, field = s.index(sort[0].field)
+	}
+	ready := indexed(sort)
+	if ready {
+		wanted = max(1, wanted)
+		for _, f := range times {
+			other, _ := s.index(f)
+			low, high := where.bounds(f, other.compare)
+			if f == field || low == nil || high == nil {
+				continue
+			}
+			// Found one by one they are met once in so many.
+			if n := other.between(low, high); n*n < wanted*s.ids.len() {
+				index, field, ready = other, f, false
+				break
+			}
 		}
 	}
-	first := where.floor(field, index.compare)
-	if first == nil {
-		first = &customer{}
+	low, high := where.bounds(field, index.compare)
+	if low == nil {
+		low = &customer{}
 	}
-	values := index.from(first)
-	if !indexed(sort) {
+	values := index.from(low)
+	if high != nil {
+		values = until(values, func(c *customer) bool { return index.compare(c, high) <= 0 })
+	}
+	if !ready {
 		values = slices.Values(slices.SortedFunc(values, compareBy(sort)))
 	}
 	for c := range values {
 		if !yield(c) {
 			return
+		}
+	}
+}
+
+// index is the one sorted by a field.
+func (s *shelf) index(field string) (*order[*customer], string) {
+	switch field {
+	case "createdAt":
+		return &s.created, field
+	case "lastModifiedAt":
+		return &s.changed, field
+	}
+	return &s.ids, field
+}
+
+func until[T any](values iter.Seq[T], holds func(T) bool) iter.Seq[T] {
+	return func(yield func(T) bool) {
+		for v := range values {
+			if !holds(v) || !yield(v) {
+				return
+			}
 		}
 	}
 }

@@ -3,6 +3,7 @@ package sandbox_test
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net/url"
 	"slices"
 	"strings"
@@ -19,7 +20,12 @@ func TestWhere(t *testing.T) {
 	s := newCT(t, sandbox.CTOptions{Now: func() time.Time { return clock }})
 	names := map[string]string{} // id to name
 	for _, name := range []string{"a", "b", "c", "d"} {
-		names[create(t, s, map[string]any{"email": name + "@x", "firstName": name})["id"].(string)] = name
+		draft := map[string]any{"email": name + "@x", "firstName": name, "isEmailVerified": name == "d"}
+		if name < "c" {
+			draft["stores"] = []any{obj{"typeId": "store", "key": "ny"}, obj{"typeId": "store", "key": "only-" + name}}
+			draft["customerGroup"] = obj{"typeId": "customer-group", "id": "g"}
+		}
+		names[create(t, s, draft)["id"].(string)] = name
 		clock = clock.Add(time.Minute)
 	}
 	ids := s.IDs()
@@ -51,7 +57,22 @@ func TestWhere(t *testing.T) {
 		{where: `lastModifiedAt > "2026-01-01T00:02:00.000Z" or (lastModifiedAt = "2026-01-01T00:02:00.000Z" and id > "` + id["c"] + `")`, want: "d"},
 		{where: `(lastModifiedAt > :t or (lastModifiedAt = :t and id = :i))`, vars: url.Values{"var.t": {"2026-01-01T00:01:00.000Z"}, "var.i": {id["b"]}}, want: "bcd"},
 		{where: `createdAt >= "2026-01-01T00:00:00.000Z" and id in ("` + id["d"] + `")`, want: "d"},
-		{where: `email = "a@x"`, want: "400"},
+		{where: `(firstName = "a" or firstName in ("c", "x")) and (id > "` + id["b"] + `" or id <= "` + id["b"] + `")`, want: "ac"},
+		{where: `email = "a@x"`, want: "a"},
+		{where: `email <> "a@x" and firstName != "b"`, want: "cd"},
+		{where: `isEmailVerified = true`, want: "d"},
+		{where: `stores(key = "ny")`, want: "ab"},
+		{where: `stores(key in ("only-a", "x")) or customerGroup(id = "h")`, want: "a"},
+		{where: `customerGroup(id = "g") and not-a-field = "x"`, want: "400"},
+		{where: `stores(key = "ny" and key = "only-a")`, want: "400"},
+		{where: `stores(id = "ny")`, want: "400"},
+		{where: `stores = "ny"`, want: "400"},
+		{where: `stores(key = "ny"`, want: "400"},
+		{where: `email > "a@x"`, want: "400"},
+		{where: `isEmailVerified = "true"`, want: "400"},
+		{where: `firstName = true`, want: "400"},
+		{where: `createdAt != "2026-01-01T00:00:00.000Z"`, want: "400"},
+		{where: `phone = "1"`, want: "400"},
 		{where: `id > "abc"`, want: "400"},
 		{where: `id in ()`, want: "400"},
 		{where: `id in ("` + id["a"] + `"`, want: "400"},
@@ -146,6 +167,129 @@ func TestQueryParameters(t *testing.T) {
 			t.Errorf("total %v", doc["total"])
 		}
 	})
+}
+
+// A predicate is as true by an index, from its first customer to its last, as
+// it is of one customer after the other.
+func TestWhereByIndex(t *testing.T) {
+	clock := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	s := newCT(t, sandbox.CTOptions{Now: func() time.Time { return clock }, Seed: 3})
+	for i := range 240 {
+		create(t, s, map[string]any{"firstName": fmt.Sprint(i % 2)})
+		if i%20 == 19 { // many of one time
+			clock = clock.Add(time.Second)
+		}
+	}
+	for i, id := range s.IDs() {
+		if i%3 == 0 {
+			if _, err := s.Update(id, map[string]any{"action": "setTitle", "title": "Dr."}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if i%24 == 23 {
+			clock = clock.Add(time.Second)
+		}
+	}
+	token := ctToken(t, s)
+	ask := func(where, sort string) []string {
+		_, doc := ask(t, s, "GET", "/sandbox/customers?limit=500&"+url.Values{"where": {where}, "sort": strings.Split(sort, ",")}.Encode(), token, "")
+		var ids []string
+		for _, c := range doc["results"].([]any) {
+			ids = append(ids, c.(map[string]any)["id"].(string))
+		}
+		return ids
+	}
+	all := s.IDs()
+	rng := rand.New(rand.NewPCG(1, 1))
+	var predicate func(depth int) string
+	predicate = func(depth int) string {
+		switch kind := rng.IntN(10); {
+		case depth > 0 && kind < 3:
+			return "(" + predicate(depth-1) + " and " + predicate(depth-1) + ")"
+		case depth > 0 && kind < 6:
+			return "(" + predicate(depth-1) + " or " + predicate(depth-1) + ")"
+		case kind == 9:
+			return `firstName = "1"`
+		}
+		op := []string{"=", ">", ">=", "<", "<="}[rng.IntN(5)]
+		if rng.IntN(3) == 0 {
+			return "id " + op + ` "` + all[rng.IntN(len(all))] + `"`
+		}
+		at := time.Date(2026, 1, 1, 0, 0, rng.IntN(24), 0, time.UTC).Format("2006-01-02T15:04:05.000Z")
+		return []string{"createdAt", "lastModifiedAt"}[rng.IntN(2)] + " " + op + ` "` + at + `"`
+	}
+	// Nothing bounds what "or" joins to a text, so that all are looked at.
+	slowly := func(where, sort string) []string {
+		return ask(`(`+where+`) and (stores(key != "z") or id in ("`+all[0]+`"))`, sort)
+	}
+	for range 100 {
+		where := predicate(3)
+		for _, sort := range []string{"id asc", "createdAt asc,id asc", "lastModifiedAt asc,id asc", "createdAt desc,id asc"} {
+			got, want := ask(where, sort), slowly(where, sort)
+			if !slices.Equal(got, want) {
+				t.Fatalf("%s by %s: %d customers, want %d", where, sort, len(got), len(want))
+			}
+		}
+	}
+}
+
+// Counting what a predicate selects ends at 10,000; counting all does not.
+func TestTotalIsCapped(t *testing.T) {
+	s := newCT(t, sandbox.CTOptions{})
+	for range 10_005 {
+		create(t, s, map[string]any{})
+	}
+	token := ctToken(t, s)
+	for query, want := range map[string]string{
+		"limit=1": "10005",
+		"limit=1&where=" + url.QueryEscape(`createdAt > "2000-01-01T00:00:00.000Z"`): "10000",
+		"limit=1&where=" + url.QueryEscape(`createdAt < "2000-01-01T00:00:00.000Z"`): "0",
+	} {
+		if _, doc := ask(t, s, "GET", "/sandbox/customers?"+query, token, ""); fmt.Sprint(doc["total"]) != want {
+			t.Errorf("%s: total %v, want %s", query, doc["total"], want)
+		}
+	}
+}
+
+// A store has the customers that name it, and no way to change them.
+func TestInStore(t *testing.T) {
+	s := newCT(t, sandbox.CTOptions{})
+	in := func(keys ...string) (list []any) {
+		for _, k := range keys {
+			list = append(list, obj{"typeId": "store", "key": k})
+		}
+		return list
+	}
+	both := create(t, s, obj{"firstName": "both", "key": "k", "stores": in("ny", "la")})["id"].(string)
+	none := create(t, s, obj{"firstName": "none"})["id"].(string)
+	create(t, s, obj{"firstName": "la", "stores": in("la")})
+	token := ctToken(t, s)
+	tests := []struct {
+		method, target string
+		status         int
+		holds          string
+	}{
+		{"GET", "/in-store/key=ny/customers", 200, `"count":1,"total":1,"results":[{`},
+		{"GET", "/in-store/key=la/customers?sort=id+asc", 200, `"count":2,`},
+		{"GET", "/in-store/key=la/customers?where=" + url.QueryEscape(`firstName = "la"`), 200, `"count":1,`},
+		{"GET", "/in-store/key=la/customers?where=" + url.QueryEscape(`id in ("`+none+`","`+both+`")`), 200, `"count":1,`},
+		{"GET", "/in-store/key=ny/customers/" + both, 200, both},
+		{"GET", "/in-store/key=ny/customers/" + none, 404, "ResourceNotFound"},
+		{"GET", "/in-store/key=ny/customers/key=k", 200, both},
+		{"GET", "/in-store/key=sf/customers/key=k", 404, "ResourceNotFound"},
+		{"POST", "/in-store/key=ny/customers/" + both, 404, "URI not found"},
+		{"GET", "/in-store/ny/customers", 404, "URI not found"},
+		{"GET", "/in-store/key=/customers", 404, "URI not found"},
+		{"GET", "/in-store/key=ny/subscriptions", 404, "URI not found"},
+		{"GET", "", 404, "URI not found"},
+	}
+	for _, test := range tests {
+		t.Run(test.method+" "+test.target, func(t *testing.T) {
+			if w, _ := ask(t, s, test.method, "/sandbox"+test.target, token, ""); w.Code != test.status || !strings.Contains(w.Body.String(), test.holds) {
+				t.Errorf("%d %s, want %d and %s", w.Code, w.Body, test.status, test.holds)
+			}
+		})
+	}
 }
 
 // Paging by id sees every customer once, though ids do not sort as texts.

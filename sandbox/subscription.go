@@ -2,9 +2,12 @@ package sandbox
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
+	"strings"
 	"sync/atomic"
 )
 
@@ -153,23 +156,42 @@ func subscriptionOf(draft map[string]any) (map[string]any, error) {
 	return doc, checkWishes(doc)
 }
 
-func checkDestination(doc map[string]any) error {
-	needs := map[string][]string{
-		"SQS": {"queueUrl", "region"}, "SNS": {"topicArn"}, "EventBridge": {"accountId", "region"},
-		"AzureServiceBus": {"connectionString"}, "EventGrid": {"uri", "accessKey"},
-		"GoogleCloudPubSub": {"projectId", "topic"},
-		"ConfluentCloud":    {"bootstrapServer", "apiKey", "apiSecret", "acks", "topic"},
+// destinations are the fields of each type of destination, a ? after those
+// that may be missing.
+func destinations() map[string]string {
+	return map[string]string{
+		"SQS":             "queueUrl region authenticationMode? accessKey? accessSecret?",
+		"SNS":             "topicArn authenticationMode? accessKey? accessSecret?",
+		"EventBridge":     "accountId region",
+		"AzureServiceBus": "connectionString", "EventGrid": "uri accessKey", "GoogleCloudPubSub": "projectId topic",
+		"ConfluentCloud": "bootstrapServer apiKey apiSecret acks topic key?",
 	}
+}
+
+func checkDestination(doc map[string]any) error {
 	destination, _ := doc["destination"].(map[string]any)
 	typ := text(destination, "type")
-	fields, known := needs[typ]
+	fields, known := destinations()[typ]
 	if !known {
 		return invalid("destination.type is none of commercetools'")
 	}
-	for _, f := range fields {
-		if text(destination, f) == "" {
+	allowed := []string{"type"}
+	for _, f := range strings.Fields(fields) {
+		f, optional := strings.CutSuffix(f, "?")
+		if allowed = append(allowed, f); text(destination, f) == "" && !optional {
 			return invalid("destination." + f + " is missing")
 		}
+	}
+	for f, v := range destination {
+		if _, ok := v.(string); !ok || !slices.Contains(allowed, f) {
+			return invalid("destination." + f + " is no field of " + typ + ", or no text")
+		}
+	}
+	switch mode := text(destination, "authenticationMode"); {
+	case mode != "" && mode != "Credentials" && mode != "IAM":
+		return invalid("destination.authenticationMode is neither Credentials nor IAM")
+	case mode == "IAM" && (destination["accessKey"] != nil || destination["accessSecret"] != nil):
+		return invalid("destination has keys, which IAM does not use")
 	}
 	format, _ := doc["format"].(map[string]any)
 	switch text(format, "type") {
@@ -244,8 +266,8 @@ func (s *CommerceTools) serveSubscriptions(r *http.Request, name string, body []
 			doc, err := s.Subscribe(draft)
 			return http.StatusCreated, doc, err
 		case http.MethodGet:
-			docs := s.subscriptionDocs()
-			return http.StatusOK, map[string]any{"limit": 20, "offset": 0, "count": len(docs), "total": len(docs), "results": docs}, nil
+			doc, err := s.querySubscriptions(r.URL.Query())
+			return http.StatusOK, doc, err
 		}
 		return 0, nil, wrongMethod
 	}
@@ -284,14 +306,53 @@ func (s *CommerceTools) serveSubscriptions(r *http.Request, name string, body []
 	return http.StatusOK, *sub.doc.Load(), nil
 }
 
-func (s *CommerceTools) subscriptionDocs() []map[string]any {
+// querySubscriptions answers GET /subscriptions: all, by id, a page at a time.
+func (s *CommerceTools) querySubscriptions(q url.Values) (map[string]any, error) {
+	for name, v := range q {
+		if !slices.Contains([]string{"limit", "offset", "withTotal", "sort"}, name) || name == "sort" && v[0] != "id asc" {
+			return nil, invalid("Malformed parameter: " + name)
+		}
+	}
+	limit, err := number(q, "limit", defaultLimit, maxLimit)
+	if err != nil {
+		return nil, err
+	}
+	offset, err := number(q, "offset", 0, maxOffset)
+	if err != nil {
+		return nil, err
+	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	all := slices.SortedFunc(slices.Values(s.subscriptions), func(a, b *subscription) int { return a.id.compare(b.id) })
 	docs := []map[string]any{}
-	for _, sub := range s.subscriptions {
+	for _, sub := range all[min(offset, len(all)):min(offset+limit, len(all))] {
 		docs = append(docs, *sub.doc.Load())
 	}
-	return docs
+	doc := map[string]any{"limit": limit, "offset": offset, "count": len(docs), "results": docs}
+	if q.Get("withTotal") != "false" {
+		doc["total"] = len(all)
+	}
+	return doc, nil
+}
+
+// putStatus sets the health of a subscription.
+func (s *CommerceTools) putStatus(w http.ResponseWriter, r *http.Request) {
+	var to struct {
+		Status string `json:"status"`
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
+	if err == nil {
+		err = decodeStrict(body, &to)
+	}
+	states := []string{"Healthy", "ConfigurationError", "ConfigurationErrorDeliveryStopped", "TemporaryError", "ManuallySuspended"}
+	switch {
+	case err != nil || !slices.Contains(states, to.Status):
+		http.Error(w, "status: one of "+strings.Join(states, ", "), http.StatusBadRequest)
+	case !s.SetSubscriptionStatus(r.PathValue("name"), to.Status):
+		http.Error(w, "no such subscription", http.StatusNotFound)
+	default:
+		writeJSON(w, to)
+	}
 }
 
 func (s *subscription) expect(version int64) error {
