@@ -22,9 +22,9 @@ const (
 
 // bareChild sends what the product sends for new customers, by the product's
 // own clients and mapping, without queue, ledger or retries.
-func bareChild(ctx context.Context, spec []byte) error {
+func bareChild(ctx context.Context, spec *json.Decoder) error {
 	var l loop
-	if err := json.Unmarshal(spec, &l); err != nil {
+	if err := spec.Decode(&l); err != nil {
 		return err
 	}
 	ct, to, err := clients(l.Addresses)

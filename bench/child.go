@@ -15,28 +15,28 @@ import (
 	"time"
 )
 
-// self starts this program in another mode.
-func self(ctx context.Context, mode string, spec any) (*exec.Cmd, error) {
+// self is this program in another mode.
+func self(ctx context.Context, mode string) (*exec.Cmd, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	text, err := json.Marshal(spec)
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.CommandContext(ctx, program, mode, string(text))
+	cmd := exec.CommandContext(ctx, program, mode)
 	cmd.Stderr = os.Stderr
 	return cmd, nil
 }
 
 // work runs a mode to its end, reads its answer into v, and says what it used.
 func work(ctx context.Context, mode string, spec any, ca string, v any) (usage, error) {
-	cmd, err := self(ctx, mode, spec)
+	cmd, err := self(ctx, mode)
 	if err != nil {
 		return usage{}, err
 	}
-	cmd.Env = trusting(ca)
+	text, err := json.Marshal(spec)
+	if err != nil {
+		return usage{}, err
+	}
+	cmd.Env, cmd.Stdin = trusting(ca), bytes.NewReader(text)
 	return answer(cmd, v)
 }
 
@@ -69,7 +69,7 @@ type sides struct {
 	Addresses
 	dir   string
 	cmd   *exec.Cmd
-	stdin io.Closer
+	stdin io.WriteCloser
 	http  *http.Client
 }
 
@@ -87,7 +87,7 @@ func (b *bench) sides(ctx context.Context, s Scene) (*sides, error) {
 	if s.TLS != "" {
 		s.TLS = dir
 	}
-	cmd, err := self(ctx, "standins", s)
+	cmd, err := self(ctx, "standins")
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +103,11 @@ func (b *bench) sides(ctx context.Context, s Scene) (*sides, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	if err := json.NewDecoder(out).Decode(&p.Addresses); err != nil {
+	err = json.NewEncoder(p.stdin).Encode(s)
+	if err == nil {
+		err = json.NewDecoder(out).Decode(&p.Addresses)
+	}
+	if err != nil {
 		p.close()
 		return nil, fmt.Errorf("the stand-ins did not start: %w", err)
 	}

@@ -54,9 +54,9 @@ func newApp(ctx context.Context, dir string, h hand, more ...app.HandlerType) (*
 
 const byHand = "bench: { type: bench }"
 
-func idleChild(ctx context.Context, spec []byte) (err error) {
+func idleChild(ctx context.Context, spec *json.Decoder) (err error) {
 	var i idling
-	if err := json.Unmarshal(spec, &i); err != nil {
+	if err := spec.Decode(&i); err != nil {
 		return err
 	}
 	h := make(hand)

@@ -67,8 +67,8 @@ type bench struct {
 }
 
 func run(ctx context.Context, args []string, out, say io.Writer) error {
-	if len(args) == 2 && children()[args[0]] != nil {
-		return children()[args[0]](ctx, []byte(args[1]))
+	if len(args) == 1 && children()[args[0]] != nil {
+		return children()[args[0]](ctx, json.NewDecoder(os.Stdin))
 	}
 	b := &bench{say: say}
 	if err := b.parse(args, say); err != nil {
@@ -170,10 +170,10 @@ func (b *bench) dir() (string, error) {
 	return d, os.Mkdir(d, 0o700)
 }
 
-// children are the modes in which the bench starts itself, with their spec in
-// JSON as the second argument.
-func children() map[string]func(context.Context, []byte) error {
-	return map[string]func(context.Context, []byte) error{
+// children are the modes in which the bench starts itself. What they are to do
+// is the first JSON value of their input.
+func children() map[string]func(context.Context, *json.Decoder) error {
+	return map[string]func(context.Context, *json.Decoder) error{
 		"standins": standinsChild, "plain": plainChild, "bare": bareChild, "idle": idleChild,
 	}
 }

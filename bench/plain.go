@@ -29,9 +29,9 @@ type looped struct {
 
 // plainChild is the plain pattern: one GET, one lookup, one mutation for each
 // notification, one after the other.
-func plainChild(ctx context.Context, spec []byte) error {
+func plainChild(ctx context.Context, spec *json.Decoder) error {
 	var l loop
-	if err := json.Unmarshal(spec, &l); err != nil {
+	if err := spec.Decode(&l); err != nil {
 		return err
 	}
 	p := &plain{ctx: ctx, loop: l}

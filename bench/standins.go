@@ -37,11 +37,11 @@ type Counts struct {
 
 // standinsChild serves both sides until its standard input ends. It says where
 // by one line of JSON.
-func standinsChild(ctx context.Context, spec []byte) error {
+func standinsChild(ctx context.Context, spec *json.Decoder) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var scene Scene
-	if err := json.Unmarshal(spec, &scene); err != nil {
+	if err := spec.Decode(&scene); err != nil {
 		return err
 	}
 	t, err := newStage(ctx, scene)

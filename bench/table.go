@@ -30,11 +30,11 @@ func (r *Report) print(out io.Writer) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
+	w = tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	if len(r.Figures) > 0 {
 		fmt.Fprintln(out)
+		fmt.Fprintln(w, "case\twhat\tmeasured\tgoal\treached")
 	}
-	w = tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "case\twhat\tmeasured\tgoal\treached")
 	for _, f := range r.Figures {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", f.Case, f.What, f.measured(), or(f.Goal, "–"), f.verdict())
 	}
