@@ -59,8 +59,8 @@ func (c *Client) Bounds(ctx context.Context, s Selection) (oldest, newest string
 	return oldest, newest, nil
 }
 
-// A span is a Selection to be halved. Its customers were made between lo and
-// hi, which lie within its bounds.
+// A span is a Selection to be halved. Nearly all of its customers were made
+// between lo and hi, which lie within its bounds.
 type span struct {
 	Selection
 	lo, hi time.Time
@@ -126,8 +126,8 @@ func (a span) heavier(b span) bool {
 	return a.hi.Sub(a.lo) > b.hi.Sub(b.lo)
 }
 
-// halve parts a span in two, or leaves it one and narrows where its customers
-// are, if one half has none.
+// halve parts a span in two, or leaves it one and narrows where most of its
+// customers are, if one half has few: these are not worth a range.
 func (c *Client) halve(ctx context.Context, a span) ([]span, error) {
 	mid := a.lo.Add(a.hi.Sub(a.lo) / 2).UTC().Truncate(time.Millisecond)
 	before, after := a, a
@@ -143,13 +143,15 @@ func (c *Client) halve(ctx context.Context, a span) ([]span, error) {
 			half.n = maxTotal
 		}
 	}
+	few := (before.n + after.n) / 8
+	a.n = min(before.n+after.n, maxTotal)
 	switch {
-	case before.n == 0:
-		a.lo, a.n = mid, after.n
-		return []span{a}, nil
-	case after.n == 0:
-		a.hi, a.n = mid, before.n
-		return []span{a}, nil
+	case before.n <= few:
+		a.lo = mid
+	case after.n <= few:
+		a.hi = mid
+	default:
+		return []span{before, after}, nil
 	}
-	return []span{before, after}, nil
+	return []span{a}, nil
 }
