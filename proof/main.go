@@ -1,8 +1,8 @@
 // Command proof proves the promises with real processes on a real disk, between
 // the stand-ins of both sides, against whatever goes wrong.
 //
-//	go run ./proof            the short form, a few minutes
-//	go run ./proof -long      the long form, hours
+//	go run ./proof              the short form, a few minutes
+//	go run ./proof -long        the long form, an hour and more
 //	go run ./proof -only kill,power
 //
 // Each proof makes changes in commercetools' stand-in, lets something happen,
@@ -41,6 +41,8 @@ var proofs = []proof{
 	{"kill", "kill -9 at every moment", kill},
 	{"power", "what a loss of power leaves", power},
 	{"wire", "faults on the wire", wire},
+	{"disorder", "notifications, reads and answers in disorder", disorder},
+	{"resources", "too little of everything, or too much", resources},
 }
 
 // errSkipped says that a proof cannot run here.
@@ -54,6 +56,7 @@ type prover struct {
 	binary string
 	long   bool
 	device bool
+	strict bool
 	seed   uint64
 	out    io.Writer
 
@@ -117,7 +120,7 @@ func main() {
 	long := flag.Bool("long", false, "the long form")
 	flag.Bool("short", true, "the short form; the default")
 	device := flag.Bool("device", false, "power: on a file system of its own as well; needs root")
-	strict := flag.Bool("strict", false, "a proof that cannot run here is a failure")
+	strict := flag.Bool("strict", os.Getenv("CI") != "", "a proof that cannot run here is a failure; the default where CI is set")
 	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "of everything that is random here; when processes run is not")
 	binary := flag.String("binary", "", "the ct2fluent to be proved; default: built from this tree")
 	flag.Parse()
@@ -169,7 +172,7 @@ func run(ctx context.Context, o options) (code int, err error) {
 	fmt.Printf("seed %d\n", o.seed)
 	for _, one := range chosen {
 		fmt.Printf("%s: %s\n", one.name, one.about)
-		p := &prover{binary: o.binary, long: o.long, device: o.device, seed: o.seed, out: os.Stdout}
+		p := &prover{binary: o.binary, long: o.long, device: o.device, strict: o.strict, seed: o.seed, out: os.Stdout}
 		if p.dir, err = os.MkdirTemp(dir, one.name+"-*"); err != nil {
 			return 3, err
 		}

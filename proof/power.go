@@ -300,34 +300,40 @@ func (w *world) cut(t *tracked, cut int, dice *rand.Rand) error {
 			v.history.Puts = append(v.history.Puts, check.Put{ID: a.id, Version: a.version, Sent: 1, Acked: time.Now()})
 		}
 	}
-	if err := v.start(); err != nil {
-		v.kept()
-		return err
-	}
-	defer func() {
-		if v.process != nil {
-			v.process.kill()
-		}
-	}()
-	// Something must be received, or nothing tells that it works.
-	if err := v.putAnew(); err != nil {
-		return err
-	}
-	if err := v.rest(restWithin); err != nil {
-		v.kept()
-		return err
-	}
-	totals, err := v.read()
-	if err != nil {
-		return err
-	}
-	if err := v.stop(); err != nil {
-		return err
-	}
-	if err := v.judge(totals, nil); err != nil {
+	if err := v.recovers(); err != nil {
 		return err
 	}
 	return os.RemoveAll(v.dir)
+}
+
+// recovers starts a process on a store that is there, and has checked that
+// what had been put is.
+func (w *world) recovers() error {
+	if err := w.start(); err != nil {
+		w.kept()
+		return err
+	}
+	defer func() {
+		if w.process != nil {
+			w.process.kill()
+		}
+	}()
+	// Something must be received, or nothing tells that it works.
+	if err := w.putAnew(); err != nil {
+		return err
+	}
+	if err := w.rest(restWithin); err != nil {
+		w.kept()
+		return err
+	}
+	totals, err := w.read()
+	if err != nil {
+		return err
+	}
+	if err := w.stop(); err != nil {
+		return err
+	}
+	return w.judge(totals, nil)
 }
 
 // beside is a world with the same stand-ins and customers and another store.

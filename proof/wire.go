@@ -115,10 +115,13 @@ func (w *wired) befall(ctx context.Context, p *prover, server *toxiproxy.ApiServ
 	if err := w.change(30); err != nil {
 		return 0, err
 	}
-	if t.held {
+	switch {
+	case t.held:
 		if err := w.seesHold(t.lasts); err != nil {
 			return 0, err
 		}
+	case t.end != nil:
+		time.Sleep(t.lasts)
 	}
 	begin := time.Now()
 	if t.end != nil {
@@ -162,7 +165,7 @@ func (w *wired) seesHold(lasts time.Duration) error {
 			err = json.Unmarshal(text, &ready)
 		}
 		if err != nil || res.StatusCode != http.StatusOK || len(ready.Held) != 1 {
-			return fmt.Errorf("/readyz while the account is held: %s %s, %w", res.Status, text, err)
+			return fmt.Errorf("/readyz while the account is held: %s %s, %v", res.Status, text, err)
 		}
 		s, err := w.status()
 		if err != nil {
@@ -230,7 +233,8 @@ func troubles(down time.Duration) []trouble {
 		fault sandbox.Fault
 		held  bool
 	}{
-		{"Fluent limits everything", sandbox.Fault{Kind: "429"}, true},
+		// Each waits as long as Fluent asks for, and nothing is held.
+		{"Fluent limits everything", sandbox.Fault{Kind: "429"}, false},
 		{"Fluent limits most", sandbox.Fault{Kind: "429", Probability: 0.7, Count: 40}, false},
 		{"a gateway before Fluent fails", sandbox.Fault{Kind: "502"}, true},
 		{"a gateway before Fluent fails after the write was applied", sandbox.Fault{Kind: "502", Apply: true, Operation: "mutation"}, true},

@@ -93,6 +93,7 @@ func TestCheck(t *testing.T) {
 			h.Timelines["anna"] = check.Timeline{Version: 2, Cut: true}
 		}, []string{"2 in the ledger"}},
 		{"the ledger knows nothing of a customer", func(h *check.History) { delete(h.Timelines, "anna") }, []string{"1 kept"}},
+		{"its timeline was not read", func(h *check.History) { delete(h.Timelines, "anna"); h.Sampled = true }, nil},
 		{"it waits, where nothing is at rest", func(h *check.History) {
 			h.Timelines["anna"].Results[0].Outcome = "retry"
 			h.Totals.Waiting, h.Totals.Written = 1, 3
