@@ -10,7 +10,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 )
 
-// prefetch is how many messages are asked for at once and held ready.
+// prefetch is how many messages at least are asked for and held ready.
 const prefetch = 1000
 
 // An input is the plugin `jetstream`: a durable pull consumer. Each batch is
@@ -58,7 +58,7 @@ func (i *input) Connect(ctx context.Context) error {
 		case i.msgs <- m:
 		case <-i.empty:
 		}
-	}, jetstream.PullMaxMessages(prefetch))
+	}, jetstream.PullMaxMessages(max(prefetch, 2*i.size)))
 	return err
 }
 
@@ -125,6 +125,8 @@ func (i *input) settle(msgs []jetstream.Msg, failed error) error {
 	return nil
 }
 
+// Close stops fetching. What was fetched and not handed out comes again after
+// the consumer's AckWait: the server forgets at its end what was given back.
 func (i *input) Close(context.Context) error {
 	if i.fetching != nil {
 		i.fetching.Stop()

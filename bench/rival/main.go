@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -84,6 +85,7 @@ type options struct {
 	threads, merge         int
 	ca                     string
 	stay                   bool
+	ackWait                time.Duration
 }
 
 func (o *options) flags(f *flag.FlagSet) {
@@ -100,5 +102,6 @@ func (o *options) flags(f *flag.FlagSet) {
 	f.IntVar(&o.threads, "threads", 64, "customers worked at once")
 	f.IntVar(&o.merge, "merge", 0, "notifications among which the newest of each customer is kept; 0: each is worked")
 	f.StringVar(&o.ca, "ca", "", "PEM file of a further authority to trust")
+	f.DurationVar(&o.ackWait, "ack-wait", 2*time.Minute, "after which what is not acknowledged is worked again")
 	f.BoolVar(&o.stay, "stay", false, "go on when the backlog is empty, until SIGTERM")
 }

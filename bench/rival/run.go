@@ -28,6 +28,7 @@ func run(ctx context.Context, o options) (*report, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.ackWait = o.ackWait
 	open := true
 	defer func() {
 		if open {

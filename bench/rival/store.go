@@ -34,10 +34,12 @@ type store struct {
 	js     jetstream.JetStream
 	work   jetstream.Stream
 	dead   jetstream.Stream
+
+	ackWait time.Duration // after which what is not acknowledged is handed out again
 }
 
 func openStore(ctx context.Context, dir string) (s *store, err error) {
-	s = &store{}
+	s = &store{ackWait: 2 * time.Minute}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -86,7 +88,7 @@ func (s *store) close() {
 func (s *store) consumer(ctx context.Context) (jetstream.Consumer, error) {
 	return s.work.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
 		Durable: consumer, AckPolicy: jetstream.AckExplicitPolicy,
-		AckWait: time.Minute, MaxAckPending: 20_000,
+		AckWait: s.ackWait, MaxAckPending: 100_000,
 	})
 }
 
