@@ -53,6 +53,8 @@ type options struct {
 	plain bool
 	rival bool
 	json  string
+	// profile is a directory for CPU profiles of the product; empty: none.
+	profile string
 }
 
 // A bench is one run of the command.
@@ -131,6 +133,7 @@ func (b *bench) parse(args []string, say io.Writer) error {
 	f.BoolVar(&b.long, "long", false, "with a million customers where a case has it")
 	f.BoolVar(&b.plain, "plain", false, "the plain pattern in full")
 	f.BoolVar(&b.rival, "rival", true, "run the rival")
+	f.StringVar(&b.profile, "profile", "", "directory for CPU profiles of the product at its backlogs; they cost some speed")
 	f.StringVar(&b.json, "json", "", "file for the figures (default bench.json in the system's directory for temporary files)")
 	if err := f.Parse(args); err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -32,8 +33,9 @@ type product struct {
 	why    error
 	log    *os.File
 	http   *http.Client
-	at     control.File
-	told   bool // by its control file where it listens
+	// profiles is a directory for CPU profiles; empty: none.
+	profiles string
+	profiled int
 }
 
 // setup is what of the configuration a case says otherwise.
@@ -60,7 +62,7 @@ accounts:
   - commercetools: { project-key: %s, api-url: %q, auth-url: %q, client-id: %s, client-secret: %s }
     fluent: { base-url: %q, account: %s, retailer-id: %q, client-id: %s, client-secret: %s, username: %s, password: %s, timeout: %v }
 queue: { store: %q }
-control: { address: "127.0.0.1:0" }
+control: { address: "127.0.0.1:0", pprof: true }
 %s`, or(s.Listener, webhook), project, at.Commercetools, at.Commercetools, clientID, clientSecret,
 		at.Fluent, account, retailer, clientID, clientSecret, apiUser, apiPassword, s.Timeout, storeOf(dir), more)
 	return os.WriteFile(configOf(dir), []byte(text), 0o600)
@@ -68,6 +70,9 @@ control: { address: "127.0.0.1:0" }
 
 func configOf(dir string) string { return filepath.Join(dir, "application-connector.yml") }
 func storeOf(dir string) string  { return filepath.Join(dir, "data") }
+
+// controlOf is where a running process says how it is reached.
+func controlOf(dir string) string { return filepath.Join(storeOf(dir), "control.json") }
 
 func (b *bench) product(p *sides, s setup) (*product, error) {
 	dir, err := b.dir()
@@ -81,7 +86,7 @@ func (b *bench) product(p *sides, s setup) (*product, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &product{binary: b.stock, dir: dir, env: trusting(p.CA), log: log, http: &http.Client{}}, nil
+	return &product{binary: b.stock, dir: dir, env: trusting(p.CA), log: log, http: &http.Client{}, profiles: b.profile}, nil
 }
 
 // put brings a backlog while the product does not run, as callers of its inbox
@@ -131,8 +136,7 @@ func atOnce(callers, n int, f func(i int) error) error {
 // start starts the process.
 func (p *product) start(ctx context.Context) error {
 	// One left by a kill would lead nowhere.
-	_ = os.Remove(filepath.Join(storeOf(p.dir), "control.json"))
-	p.told = false
+	_ = os.Remove(controlOf(p.dir))
 	p.cmd = exec.CommandContext(ctx, p.binary, "run", "--config", configOf(p.dir))
 	p.cmd.Env, p.cmd.Stderr = p.env, p.log
 	if err := p.cmd.Start(); err != nil {
@@ -146,26 +150,32 @@ func (p *product) start(ctx context.Context) error {
 	return nil
 }
 
-// get asks the running process. False: it does not answer yet.
+// get asks the running process, and decodes its answer into v, or copies it
+// where v is a *[]byte. False: it does not answer yet.
 func (p *product) get(ctx context.Context, path string, v any) bool {
-	if !p.told {
-		at, err := control.ReadFile(filepath.Join(storeOf(p.dir), "control.json"))
-		if err != nil {
-			return false
-		}
-		p.at, p.told = at, true
-	}
-	req, err := http.NewRequestWithContext(ctx, "GET", "http://"+p.at.Address+path, nil)
+	at, err := control.ReadFile(controlOf(p.dir))
 	if err != nil {
 		return false
 	}
-	req.Header.Set("Authorization", "Bearer "+p.at.Token)
+	req, err := http.NewRequestWithContext(ctx, "GET", "http://"+at.Address+path, nil)
+	if err != nil {
+		return false
+	}
+	req.Header.Set("Authorization", "Bearer "+at.Token)
 	res, err := p.http.Do(req)
 	if err != nil {
 		return false
 	}
 	defer res.Body.Close()
-	return json.NewDecoder(res.Body).Decode(v) == nil && res.StatusCode == http.StatusOK
+	text, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusOK {
+		return false
+	}
+	if raw, ok := v.(*[]byte); ok {
+		*raw = text
+		return true
+	}
+	return json.Unmarshal(text, v) == nil
 }
 
 // ready waits until notifications can be accepted.
@@ -256,6 +266,7 @@ func (p *product) backlog(ctx context.Context, s *sides, bodies [][]byte, custom
 	if err := p.start(ctx); err != nil {
 		return Run{}, control.Status{}, err
 	}
+	profile := p.profile(ctx)
 	status, err := p.settled(ctx, received+len(bodies))
 	end := time.Now()
 	if err != nil {
@@ -269,7 +280,34 @@ func (p *product) backlog(ctx context.Context, s *sides, bodies [][]byte, custom
 	if first := after.first(); !first.IsZero() {
 		began = first
 	}
+	if err := <-profile; err != nil {
+		return Run{}, status, err
+	}
 	return measured(before, after, len(bodies), customers, end.Sub(began), used), status, p.stop()
+}
+
+// profile takes a CPU profile of some seconds from now on, where one is wanted.
+func (p *product) profile(ctx context.Context) <-chan error {
+	done := make(chan error, 1)
+	if p.profiles == "" {
+		done <- nil
+		return done
+	}
+	p.profiled++
+	file := filepath.Join(p.profiles, fmt.Sprintf("%s-%d.pprof", filepath.Base(p.dir), p.profiled))
+	go func() { done <- p.profileTo(ctx, file) }()
+	return done
+}
+
+func (p *product) profileTo(ctx context.Context, file string) error {
+	var text []byte
+	err := p.wait(ctx, "a profile", 2*time.Millisecond, func() bool {
+		return p.get(ctx, "/debug/pprof/profile?seconds=3", &text)
+	})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, text, 0o600)
 }
 
 // first is when the first request about customers came; zero if none did.
