@@ -12,10 +12,13 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
 )
 
 type obj = map[string]any
@@ -30,7 +33,8 @@ type world struct {
 	fluent    map[string]obj // Fluent's, by username
 	reads     int            // of customers
 	faults    int            // requests yet to be answered 503
-	expired   bool           // the next request finds its token invalid
+	tokens    int            // given out; only the last is good
+	expired   bool           // the token is good no more
 	onRead    func()         // may be nil
 }
 
@@ -45,15 +49,13 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if strings.HasSuffix(r.URL.Path, "/oauth/token") {
-		_ = json.NewEncoder(rw).Encode(obj{"access_token": "t", "expires_in": 3600})
+		w.tokens, w.expired = w.tokens+1, false
+		_ = json.NewEncoder(rw).Encode(obj{"access_token": fmt.Sprint("t", w.tokens), "expires_in": 3600})
 		return
 	}
 	switch id, found := strings.CutPrefix(r.URL.Path, "/shop/customers/"); {
-	case w.expired:
-		w.expired = false
+	case w.expired || !strings.HasPrefix(r.Header.Get("Authorization"), "Bearer t"):
 		rw.WriteHeader(http.StatusUnauthorized)
-	case r.Header.Get("Authorization") != "Bearer t":
-		w.t.Errorf("%s without a token", r.URL.Path)
 	case w.faults > 0:
 		w.faults--
 		http.Error(rw, "<html>", http.StatusServiceUnavailable)
@@ -242,6 +244,35 @@ func TestMapping(t *testing.T) {
 	}
 }
 
+// Of each customer in a batch the newest version goes on, alone in a batch; what
+// has no id goes on as it is.
+func TestNewest(t *testing.T) {
+	message := func(id string, version int) *service.Message {
+		m := service.NewMessage(fmt.Append(nil, id, "/", version))
+		if id != "" {
+			m.MetaSetMut("id", id)
+			m.MetaSetMut("version", version)
+		}
+		return m
+	}
+	kept, err := newest{}.ProcessBatch(context.Background(), service.MessageBatch{
+		message("a", 9), message("", 0), message("b", 3), message("a", 10), message("", 0), message("b", 2), message("a", 10), message("a", 8),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, batch := range kept {
+		for _, m := range batch {
+			doc, _ := m.AsBytes()
+			got = append(got, string(doc))
+		}
+	}
+	if want := []string{"a/10", "/0", "b/3", "/0"}; !slices.Equal(got, want) || len(kept) != len(want) {
+		t.Errorf("kept %q in %d batches, want %q", got, len(kept), want)
+	}
+}
+
 // What fails for a while is done all the same; what a token's end met, too.
 func TestRunAgainstFaults(t *testing.T) {
 	w := newWorld(t)
@@ -251,7 +282,8 @@ func TestRunAgainstFaults(t *testing.T) {
 		w.customers[id] = obj{"id": id, "version": 1, "email": id}
 		told = append(told, notification("ResourceCreated", "customer", id, 1))
 	}
-	w.faults, w.expired = 15, true
+	w.faults = 15
+	w.onRead = func() { w.expired = w.reads == 10 }
 	if r := w.work(t.TempDir(), 0, told...); r.Dead != 0 || r.Settled != 20 || len(w.fluent) != 20 {
 		t.Errorf("report %+v, %d customers", r, len(w.fluent))
 	}
