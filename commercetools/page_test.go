@@ -74,6 +74,7 @@ func TestWhereIsWhole(t *testing.T) {
 		{`a = 1) or (b = 2`, false},
 		{`(a = 1`, false},
 		{`a = 1)`, false},
+		{`a = 1 \)`, false}, // only a text has escapes
 		{`a = "1`, false},
 		{`a = "1\"`, false},
 		{`a = "1\\"`, true},

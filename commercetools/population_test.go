@@ -231,6 +231,30 @@ func TestRanges(t *testing.T) {
 	})
 }
 
+// Ranges part the many that were imported at once, and are not spent on the few
+// of the year before.
+func TestRangesAreEven(t *testing.T) {
+	w := newTown(t, 1)
+	for i := range 2430 {
+		if i < 30 {
+			w.now = w.now.Add(300 * time.Hour)
+		}
+		w.now = w.now.Add(time.Millisecond)
+		if _, err := w.s.Create(map[string]any{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	parts, err := w.Ranges(t.Context(), commercetools.Selection{}, 4)
+	if err != nil || len(parts) != 4 {
+		t.Fatalf("%d ranges, %v", len(parts), err)
+	}
+	for _, part := range parts {
+		if n, _, err := w.Count(t.Context(), part); err != nil || n < 300 || n > 1000 {
+			t.Errorf("%d of 2430 in %+v, %v", n, part, err)
+		}
+	}
+}
+
 // What a Selection says is what is read and counted.
 func TestSelection(t *testing.T) {
 	w := newTown(t, 1)
