@@ -80,6 +80,9 @@ func New(o Options) *Client {
 	return c
 }
 
+// Close lets go of the connections that are idle. Calls at hand go on.
+func (c *Client) Close() { c.transport.CloseIdleConnections() }
+
 // Address checks the URL of a host in a configuration and takes the last slash
 // away.
 func Address(s string) (string, error) {

@@ -161,8 +161,8 @@ func (a *App) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// Close lets go of queue, ledger and store. After Run it notes the orderly
-// stop.
+// Close lets go of queue, ledger, store and connections. After Run it notes the
+// orderly stop.
 func (a *App) Close() error {
 	var errs []error
 	if a.queue != nil {
@@ -171,7 +171,15 @@ func (a *App) Close() error {
 	if a.store != nil {
 		errs = append(errs, a.store.Close())
 	}
+	a.closeClients()
 	return errors.Join(errs...)
+}
+
+func (a *App) closeClients() {
+	for _, t := range a.accounts {
+		t.Commercetools.Close()
+		t.Fluent.Close()
+	}
 }
 
 // abandon lets go of what a failed start has opened. It notes no orderly stop:
@@ -184,6 +192,7 @@ func (a *App) abandon() {
 	if a.store != nil {
 		a.store.Crash()
 	}
+	a.closeClients()
 }
 
 func projects(c *Config) []string {

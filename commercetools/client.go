@@ -92,6 +92,9 @@ func New(o Options) (*Client, error) {
 	return c, nil
 }
 
+// Close lets go of the connections that are idle. Calls at hand go on.
+func (c *Client) Close() { c.api.Close() }
+
 // What can be an id: one segment of a path that means nothing else there, such
 // as ".." or "key=…" do.
 var idShape = regexp.MustCompile(`^[A-Za-z0-9_~.-]*[A-Za-z0-9_~-][A-Za-z0-9_~.-]*$`)

@@ -81,6 +81,9 @@ func New(o Options) (*Client, error) {
 	return c, nil
 }
 
+// Close lets go of the connections that are idle. Calls at hand go on.
+func (c *Client) Close() { c.api.Close() }
+
 // A granter asks for tokens, one call at a time.
 type granter struct {
 	o       Options

@@ -554,7 +554,7 @@ func leaks(ctx context.Context, p *prover) error {
 			break
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%d descriptors, %d after the first run; %v", now, files, err)
+			return fmt.Errorf("%d descriptors, %d after the first run; %.2000s", now, files, fmt.Sprint(err))
 		}
 	}
 	p.note("ten restarts in one process leave no goroutine and no descriptor (%d)", now)
