@@ -38,9 +38,11 @@ func doubt(m ct2fluent.Memory) ct2fluent.Memory {
 	return ct2fluent.Memory{Floor: m.Floor, Username: m.Username}
 }
 
-// holds tells whether Fluent may have a value of an attribute.
-func holds(m ct2fluent.Memory, attribute string) bool {
-	return m.Hash == "" || slices.Contains(m.Attributes, attribute)
+// holds tells whether Fluent may have a value of an attribute. Of what comes
+// again, and of what was overtaken and is forced, an earlier write may lie
+// above all that is remembered: rule 4 writes everything.
+func holds(n ct2fluent.Notification, m ct2fluent.Memory, attribute string) bool {
+	return n.Again || n.Force || m.Hash == "" || slices.Contains(m.Attributes, attribute)
 }
 
 // A place is what is known of a username in Fluent.

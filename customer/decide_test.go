@@ -56,6 +56,28 @@ func TestUnchanged(t *testing.T) {
 	}
 }
 
+func TestHolds(t *testing.T) {
+	n, m := updated("jane", 3), ct2fluent.Memory{Version: 2, Hash: "h", Attributes: []string{"key"}}
+	tests := []struct {
+		name      string
+		n         ct2fluent.Notification
+		memory    ct2fluent.Memory
+		attribute string
+		want      bool
+	}{
+		{"written last", n, m, "key", true},
+		{"not written last", n, m, "other", false},
+		{"in doubt", n, doubt(m), "other", true},
+		{"handed out again: what it wrote may lie above", again(n), m, "other", true},
+		{"forced, as an overtaken one is", forced(n), m, "other", true},
+	}
+	for _, tt := range tests {
+		if got := holds(tt.n, tt.memory, tt.attribute); got != tt.want {
+			t.Errorf("%s: %v", tt.name, got)
+		}
+	}
+}
+
 func TestPlaceOf(t *testing.T) {
 	with := func(value string) *fluent.Customer {
 		c := existing("u", "", "1")

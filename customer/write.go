@@ -223,7 +223,7 @@ func (a *account) sendTogether(ctx context.Context, items []*item) {
 			continue
 		}
 		ws[i] = a.Mapping.update(it.mapped, it.customer.ID, it.id.username,
-			func(attribute string) bool { return holds(it.memory, attribute) })
+			func(attribute string) bool { return holds(it.n, it.memory, attribute) })
 	}
 	errs := a.To.Write(ctx, ws)
 	for i, it := range items {
