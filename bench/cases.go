@@ -175,13 +175,13 @@ func byLoop(name, mode string, lookup bool, most int) contender {
 
 // distinct: as many customers as notifications, all of them new.
 func (b *bench) distinct(ctx context.Context, name string, tls bool) error {
-	scene := Scene{Customers: b.of(2000, 20_000), Latency: latency}
+	scene := Scene{Customers: b.of(1000, 20_000), Latency: latency}
 	product, rival, bare := b.byProduct(name, theProduct), b.byRival(0), byLoop("bare loop", "bare", true, 0)
 	contenders := []contender{rival, product, bare}
 	if tls {
 		scene.TLS = "yes"
 	} else {
-		most := b.of(200, 2000)
+		most := b.of(50, 2000)
 		if b.plain {
 			most = 0
 		}
@@ -233,7 +233,7 @@ func (b *bench) burst(ctx context.Context) error {
 // life: one product gets new customers, changes of all, the same again, and
 // changes of what Fluent does not get.
 func (b *bench) life(ctx context.Context) error {
-	n := b.of(2000, 20_000)
+	n := b.of(1000, 20_000)
 	s, err := b.sides(ctx, Scene{Customers: n, Latency: latency})
 	if err != nil {
 		return err
@@ -328,7 +328,7 @@ func (b *bench) growth(ctx context.Context) error {
 	const name = "growth"
 	sizes := []int{10_000, 100_000}
 	if b.short {
-		sizes = []int{1000, 4000}
+		sizes = []int{500, 2000}
 	}
 	if b.long {
 		sizes = append(sizes, 1_000_000)

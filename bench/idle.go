@@ -96,7 +96,7 @@ func idleChild(ctx context.Context, spec *json.Decoder) (err error) {
 	return json.NewEncoder(os.Stdout).Encode(out)
 }
 
-const warm = 20
+const warm = 10
 
 // A driver brings one notification at a time.
 type driver struct {
@@ -159,7 +159,7 @@ func (b *bench) idle(ctx context.Context) error {
 	if err := configure(dir, s.Addresses, setup{Listener: byHand}); err != nil {
 		return err
 	}
-	samples := b.of(100, 1000)
+	samples := b.of(40, 1000)
 	var out idled
 	if _, err := work(ctx, "idle", idling{dir, s.Control, samples}, "", &out); err != nil {
 		return err

@@ -302,7 +302,7 @@ func (p *product) profile(ctx context.Context) <-chan error {
 func (p *product) profileTo(ctx context.Context, file string) error {
 	var text []byte
 	err := p.wait(ctx, "a profile", 2*time.Millisecond, func() bool {
-		return p.get(ctx, "/debug/pprof/profile?seconds=3", &text)
+		return p.get(ctx, "/debug/pprof/profile?seconds=5", &text)
 	})
 	if err != nil {
 		return err

@@ -117,7 +117,7 @@ var listens = regexp.MustCompile(`"webhook listens".*"address":"([^"]+)"`)
 // slow: the call about one customer hangs; the others do not wait for it.
 func (b *bench) slow(ctx context.Context) error {
 	const name = "slow"
-	n, group := b.of(300, 1500), b.of(8, 20)
+	n, group := b.of(150, 1500), b.of(4, 20)
 	how := setup{Timeout: time.Second, UnclearWait: 1500 * time.Millisecond}
 	switch {
 	case b.long:
