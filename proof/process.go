@@ -92,11 +92,16 @@ func (w *world) find(p *process) {
 
 // said is what a process has said.
 func (w *world) said(p *process) []byte {
-	text, err := os.ReadFile(w.path("run.log"))
-	if err != nil || int64(len(text)) < p.from {
+	log, err := os.Open(w.path("run.log"))
+	if err != nil {
 		return nil
 	}
-	return text[p.from:]
+	defer log.Close()
+	text, err := io.ReadAll(io.NewSectionReader(log, p.from, 1<<40))
+	if err != nil {
+		return nil
+	}
+	return text
 }
 
 func (w *world) lastSaid() string {
