@@ -168,6 +168,9 @@ func (a *App) Close() error {
 	if a.queue != nil {
 		errs = append(errs, a.queue.Close())
 	}
+	if a.ledger != nil {
+		a.ledger.Close()
+	}
 	if a.store != nil {
 		errs = append(errs, a.store.Close())
 	}
@@ -188,6 +191,9 @@ func (a *App) closeClients() {
 func (a *App) abandon() {
 	if a.queue != nil {
 		_ = a.queue.Close()
+	}
+	if a.ledger != nil {
+		a.ledger.Close()
 	}
 	if a.store != nil {
 		a.store.Crash()

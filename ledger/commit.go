@@ -30,6 +30,7 @@ type part struct {
 	subject string
 	after   uint64 // the sequence of the entry that was read; 0 for none
 	data    []byte // the new entry
+	passing bool   // it is of no use once there is a newer one
 	letters []letter
 	counts  Totals
 
@@ -174,7 +175,11 @@ func (c *committer) messages(group []*part) ([]*nats.Msg, record, error) {
 		if p.counts.Settled() > 0 {
 			next.Totals, dirty = next.plus(p.counts), true
 		}
-		msgs = append(msgs, expecting(p.subject, p.data, p.after))
+		m := expecting(p.subject, p.data, p.after)
+		if p.passing {
+			m.Header.Set(passing, "1")
+		}
+		msgs = append(msgs, m)
 		for _, d := range p.letters {
 			msgs = append(msgs, &nats.Msg{Subject: d.subject, Data: d.data})
 		}

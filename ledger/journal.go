@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"log/slog"
 	"strconv"
 	"strings"
 	"time"
@@ -33,7 +34,8 @@ type Journal interface {
 	// Of another error it is not known which.
 	Append(ctx context.Context, msgs ...*nats.Msg) (last uint64, err error)
 	// Newest gives the last message of each subject that has one. A subject may
-	// hold wildcards, as long as it stands for few.
+	// hold wildcards, as long as it stands for few; then, and of dead letters,
+	// Seq is the one that Page and Remove know, which may be another.
 	Newest(ctx context.Context, subjects ...string) (map[string]Message, error)
 	// Page gives at most n messages of a subject filter from a sequence on, in
 	// the order of the stream.
@@ -68,12 +70,29 @@ type Store interface {
 	// Clean tells that the run before this one ended in order.
 	Clean() bool
 	Replicas() int
+	// Embedded tells that only this process can have the store.
+	Embedded() bool
 }
 
 var _ Store = (*store.Store)(nil)
 
-// openJournal opens the journal that is a stream of JetStream.
-func openJournal(ctx context.Context, s Store) (Journal, error) {
+// openJournal opens the journal in the store.
+func openJournal(ctx context.Context, s Store, log *slog.Logger) (Journal, error) {
+	if s.Embedded() {
+		return openLogged(ctx, s, log)
+	}
+	return openStream(ctx, s)
+}
+
+// A stream is the journal of a cluster: a stream of JetStream with a subject
+// for each resource.
+type stream struct {
+	Store
+	js   jetstream.Stream
+	name string
+}
+
+func openStream(ctx context.Context, s Store) (*stream, error) {
 	js, err := s.JetStream().CreateOrUpdateStream(ctx, jetstream.StreamConfig{
 		Name:               streamName,
 		Subjects:           []string{"l.>"},
@@ -86,12 +105,7 @@ func openJournal(ctx context.Context, s Store) (Journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open stream %s: %w", streamName, err)
 	}
-	return &stream{s, js}, nil
-}
-
-type stream struct {
-	Store
-	js jetstream.Stream
+	return &stream{s, js, streamName}, nil
 }
 
 func (s *stream) Remove(ctx context.Context, seq uint64) error {
@@ -101,7 +115,7 @@ func (s *stream) Remove(ctx context.Context, seq uint64) error {
 func (s *stream) Last(ctx context.Context) (uint64, error) {
 	info, err := s.js.Info(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("read the state of stream %s: %w", streamName, err)
+		return 0, fmt.Errorf("read the state of stream %s: %w", s.name, err)
 	}
 	return info.State.LastSeq, nil
 }
@@ -145,7 +159,7 @@ func (s *stream) newestOf(ctx context.Context, subjects []string) ([]Message, er
 		}
 		return []Message{{m.Subject, m.Sequence, m.Data}}, nil
 	}
-	msgs, err := jetstreamext.GetLastMsgsFor(ctx, s.JetStream(), streamName, subjects)
+	msgs, err := jetstreamext.GetLastMsgsFor(ctx, s.JetStream(), s.name, subjects)
 	if err != nil {
 		return nil, err
 	}
@@ -187,7 +201,7 @@ func collect(msgs iter.Seq2[*jetstream.RawStreamMsg, error]) (Page, error) {
 func (s *stream) Page(ctx context.Context, filter string, from uint64, n int) (Page, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	msgs, err := jetstreamext.GetBatch(ctx, s.JetStream(), streamName, n,
+	msgs, err := jetstreamext.GetBatch(ctx, s.JetStream(), s.name, n,
 		jetstreamext.GetBatchSubject(filter), jetstreamext.GetBatchSeq(from), jetstreamext.GetBatchMaxBytes(pageBytes))
 	if err != nil {
 		return Page{}, err

@@ -117,7 +117,7 @@ func Open(ctx context.Context, o Options) (*Ledger, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.Journal == nil {
-		j, err := openJournal(ctx, o.Store)
+		j, err := openJournal(ctx, o.Store, o.Log)
 		if err != nil {
 			return nil, err
 		}
@@ -148,6 +148,14 @@ func Open(ctx context.Context, o Options) (*Ledger, error) {
 		return nil, fmt.Errorf("note the unclean start: %w", err)
 	}
 	return l, nil
+}
+
+// Close ends what runs beside the calls; nobody may use the ledger any more.
+// Without it nothing is lost.
+func (l *Ledger) Close() {
+	if j, ok := l.o.Journal.(interface{ Close() }); ok {
+		j.Close()
+	}
 }
 
 // Totals counts what was settled so far. Read it before the queue's Received:

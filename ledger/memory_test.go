@@ -55,7 +55,7 @@ func TestAdoptOvertaken(t *testing.T) {
 	r := newRig(t)
 	other := r.another()
 	met := 0
-	plain := r.store.Append
+	plain := r.journal.Append
 	r.append = func(ctx context.Context, msgs ...*nats.Msg) (uint64, error) {
 		if met++; met == 1 {
 			r.append = nil

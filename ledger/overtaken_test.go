@@ -165,7 +165,7 @@ func TestAppendFails(t *testing.T) {
 func TestLostAnswer(t *testing.T) {
 	r := newRig(t)
 	r.append = func(ctx context.Context, msgs ...*nats.Msg) (uint64, error) {
-		if _, err := r.store.Append(ctx, msgs...); err != nil {
+		if _, err := r.journal.Append(ctx, msgs...); err != nil {
 			t.Error(err)
 		}
 		return 0, context.DeadlineExceeded
@@ -189,7 +189,7 @@ func TestLateBatch(t *testing.T) {
 	}
 	wantOutcomes(t, r.settle(say(nil), note(1, 1)), ct2fluent.Doubtful)
 	r.append = nil
-	if _, err := r.store.Append(t.Context(), late...); err != nil {
+	if _, err := r.journal.Append(t.Context(), late...); err != nil {
 		t.Fatal(err)
 	}
 	again := note(1, 1)

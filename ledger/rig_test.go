@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 	"sync"
@@ -26,13 +27,14 @@ func TestMain(m *testing.M) {
 // A rig is a ledger over a real JetStream that can be stopped, crashed and
 // started again, and whose writes can be made to fail.
 type rig struct {
-	t      *testing.T
-	dir    string
-	store  *store.Store
-	ledger *Ledger
-	append func(ctx context.Context, msgs ...*nats.Msg) (uint64, error) // instead of the store's, if set
-	floor  uint64
-	o      Options
+	t       *testing.T
+	dir     string
+	store   *store.Store
+	journal Journal
+	ledger  *Ledger
+	append  func(ctx context.Context, msgs ...*nats.Msg) (uint64, error) // instead of the journal's, if set
+	floor   uint64
+	o       Options
 
 	mu     sync.Mutex
 	put    []ct2fluent.Notification
@@ -56,14 +58,17 @@ func (r *rig) start() {
 	if r.store, err = store.Open(r.t.Context(), store.Options{Dir: r.dir}); err != nil {
 		r.t.Fatal(err)
 	}
+	if r.journal, err = openJournal(r.t.Context(), r.store, slog.New(slog.DiscardHandler)); err != nil {
+		r.t.Fatal(err)
+	}
 	r.ledger = r.another()
 }
 
-// another opens a second ledger on the same store, as another process would.
+// another opens a second ledger on the same journal, as another process would.
 func (r *rig) another() *Ledger {
 	r.t.Helper()
 	o := r.o
-	o.Store, o.Put, o.Floor = rigStore{r.store, r}, r.keep, func(string) uint64 { return r.floor }
+	o.Journal, o.Put, o.Floor = rigJournal{r.journal, r}, r.keep, func(string) uint64 { return r.floor }
 	l, err := Open(r.t.Context(), o)
 	if err != nil {
 		r.t.Fatal(err)
@@ -95,16 +100,16 @@ func (r *rig) keep(_ context.Context, ns ...ct2fluent.Notification) error {
 	return nil
 }
 
-type rigStore struct {
-	*store.Store
+type rigJournal struct {
+	Journal
 	r *rig
 }
 
-func (s rigStore) Append(ctx context.Context, msgs ...*nats.Msg) (uint64, error) {
-	if s.r.append != nil {
-		return s.r.append(ctx, msgs...)
+func (j rigJournal) Append(ctx context.Context, msgs ...*nats.Msg) (uint64, error) {
+	if j.r.append != nil {
+		return j.r.append(ctx, msgs...)
 	}
-	return s.Store.Append(ctx, msgs...)
+	return j.Journal.Append(ctx, msgs...)
 }
 
 // settle hands a batch to the ledger; the inner handler answers by f.

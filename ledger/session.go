@@ -128,6 +128,7 @@ func (l *Ledger) Intend(ctx context.Context, ms map[ct2fluent.Ref]ct2fluent.Memo
 		if err != nil {
 			return err
 		}
+		p.passing = true
 		parts, intended, entries = append(parts, p), append(intended, r), append(entries, e)
 	}
 	if len(parts) == 0 {

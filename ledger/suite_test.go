@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"log/slog"
 	"testing"
 
 	"github.com/ct2fluent/ct2fluent/ledger/ledgertest"
@@ -48,17 +49,36 @@ func openUnderTest(t *testing.T, o Options, so ledgertest.Options) *Ledger {
 	return l
 }
 
+// TestSuite is the journal of an embedded store.
 func TestSuite(t *testing.T) {
-	stores := map[string]*store.Store{}
+	suite(t, func(ctx context.Context, s *store.Store) (Journal, error) {
+		return openJournal(ctx, s, slog.New(slog.DiscardHandler))
+	})
+}
+
+// TestSuiteStream is the journal of a cluster.
+func TestSuiteStream(t *testing.T) {
+	suite(t, func(ctx context.Context, s *store.Store) (Journal, error) { return openStream(ctx, s) })
+}
+
+func suite(t *testing.T, open func(context.Context, *store.Store) (Journal, error)) {
+	type kept struct {
+		*store.Store
+		journal Journal
+	}
+	stores := map[string]kept{}
 	ledgertest.Run(t, ledgertest.Harness{Open: func(t *testing.T, place string, o ledgertest.Options) ledgertest.Ledger {
-		s := stores[place]
-		if s == nil {
+		k, there := stores[place]
+		if !there {
 			var err error
-			if s, err = store.Open(context.Background(), store.Options{Dir: place}); err != nil {
+			if k.Store, err = store.Open(context.Background(), store.Options{Dir: place}); err != nil {
 				t.Fatal(err)
 			}
-			stores[place] = s
-			t.Cleanup(func() { s.Crash() })
+			if k.journal, err = open(context.Background(), k.Store); err != nil {
+				t.Fatal(err)
+			}
+			stores[place] = k
+			t.Cleanup(func() { k.Crash() })
 		}
 		end := func(stop func()) func() {
 			return func() {
@@ -66,11 +86,11 @@ func TestSuite(t *testing.T) {
 				delete(stores, place)
 			}
 		}
-		return underTest{openUnderTest(t, Options{Store: s}, o), end(func() {
-			if err := s.Close(); err != nil {
+		return underTest{openUnderTest(t, Options{Journal: k.journal}, o), end(func() {
+			if err := k.Close(); err != nil {
 				t.Error(err)
 			}
-		}), end(s.Crash)}
+		}), end(k.Crash)}
 	}})
 }
 

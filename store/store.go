@@ -193,6 +193,10 @@ func (s *Store) JetStream() jetstream.JetStream { return s.js }
 // Replicas is how many replicas a stream is to have.
 func (s *Store) Replicas() int { return s.o.Replicas }
 
+// Embedded tells that the server runs in this process, which alone has the
+// store.
+func (s *Store) Embedded() bool { return s.server != nil }
+
 // Clean tells that the run before this one ended by Close, or that there was
 // none.
 func (s *Store) Clean() bool { return s.clean }
