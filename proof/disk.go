@@ -225,7 +225,7 @@ func (d *disk) leave(cut int, rng *rand.Rand, dir string) error {
 	}
 	for _, n := range d.names {
 		if n.begin >= cut {
-			break
+			continue
 		}
 		if !d.covered(nil, n.end, cut) {
 			if extra--; extra < 0 {

@@ -70,6 +70,10 @@ func TestLeave(t *testing.T) {
 			opens(3, f, made), writes(3, f, "old"), syncs(3, f), opens(4, g, made), writes(4, g, "new"), syncs(4, g),
 			fmt.Sprintf(`7 renameat(AT_FDCWD<%s>, "%s", AT_FDCWD<%s>, "%s") = 0`, x("/"), x(g), x("/"), x(f))}, map[string]string{"f": "old", "g": "new"}},
 		{"removed", []string{opens(3, f, made), opens(4, g, made), fmt.Sprintf(`7 unlinkat(AT_FDCWD<%s>, "%s", 0) = 0`, x("/"), x(f)), syncs(4, g)}, map[string]string{"g": ""}},
+		{"opened while its number was given back", []string{opens(3, g, made),
+			strings.TrimSuffix(strings.Replace(opens(3, f, made), "7 ", "8 ", 1), ") = "+at(3, f)) + " <unfinished ...>",
+			fmt.Sprintf(`7 close(%s) = 0`, at(3, g)), "8 <... openat resumed>) = " + at(3, f), writes(3, f, "ab"), syncs(3, f)},
+			map[string]string{"f": "ab", "g": ""}},
 		{"elsewhere", []string{opens(3, "/elsewhere", made), writes(3, "/elsewhere", "ab"), syncs(3, "/elsewhere")}, map[string]string{}},
 	}
 	for _, test := range tests {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -20,6 +21,16 @@ type sysCall struct {
 	begin, end int    // lines of the trace; end is past the trace where it never returned
 }
 
+// effect is the line at which a call does what it does to the descriptors: one
+// that is opened may have been closed by another thread meanwhile.
+func (c *sysCall) effect() int {
+	switch c.name {
+	case "openat", "open", "creat":
+		return c.end
+	}
+	return c.begin
+}
+
 // straceFlags have strace write what parseTrace reads: paths of descriptors,
 // everything in hexadecimal, whole. The tracer is no parent, so that signals
 // reach the process.
@@ -30,7 +41,7 @@ var straceFlags = []string{
 		"copy_file_range,sendfile,splice,link,linkat,symlink,symlinkat,mmap",
 }
 
-// parseTrace reads what strace wrote.
+// parseTrace reads what strace wrote, in the order of the effects.
 func parseTrace(r io.Reader) ([]*sysCall, error) {
 	in := bufio.NewReaderSize(r, 1<<20)
 	var calls []*sysCall
@@ -45,6 +56,7 @@ func parseTrace(r io.Reader) ([]*sysCall, error) {
 			for _, h := range open {
 				h.call.end = line + 1
 			}
+			slices.SortStableFunc(calls, func(a, b *sysCall) int { return a.effect() - b.effect() })
 			return calls, nil
 		}
 		if err != nil && err != io.EOF {
