@@ -158,7 +158,7 @@ func (c *Client) chunks(ids []string) (chunks [][]string) {
 			continue
 		}
 		seen[id] = true
-		more := len(url.QueryEscape(quote(id) + ","))
+		more := len(url.QueryEscape(id)) + len(`%22%22%2C`)
 		if len(chunk) == maxIDs || size+more > maxURL-len(c.project)-200 {
 			chunks, chunk, size = append(chunks, chunk), nil, 0
 		}
@@ -221,5 +221,8 @@ func (c *Client) send(ctx context.Context, operation, method, u string, body []b
 // quote writes s as a text of commercetools' query language, from which it
 // cannot break out.
 func quote(s string) string {
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+	if strings.ContainsAny(s, `\"`) {
+		s = strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s)
+	}
+	return `"` + s + `"`
 }

@@ -82,29 +82,31 @@ func fieldName(p jsontext.Pointer) string {
 // place. total is -1 where it was not told.
 func decodePage(data []byte, each func(result []byte) *Error) (total int, bad *Error) {
 	unusable := &Error{Kind: Down, Err: errUnusable}
-	d := json.NewDecoder(bytes.NewReader(data))
-	next := func(want json.Delim) bool {
-		t, err := d.Token()
-		return err == nil && t == want
+	d := jsontext.NewDecoder(bytes.NewReader(data), lenient)
+	next := func(want jsontext.Kind) bool {
+		t, err := d.ReadToken()
+		return err == nil && t.Kind() == want
 	}
 	if !next('{') {
 		return 0, unusable
 	}
 	found := false
-	var value json.RawMessage // used again and again: a page is large
-	for total = -1; d.More(); {
-		name, err := d.Token()
+	for total = -1; d.PeekKind() == '"'; {
+		name, err := d.ReadToken()
 		if err != nil {
 			return 0, unusable
 		}
-		if name != "results" {
-			if d.Decode(&value) != nil || name == "total" && json.Unmarshal(value, &total) != nil {
+		if name.String() != "results" {
+			isTotal := name.String() == "total"
+			value, err := d.ReadValue()
+			if err != nil || isTotal && jsonv2.Unmarshal(value, &total) != nil {
 				return 0, unusable
 			}
 			continue
 		}
-		for found = next('['); found && d.More(); {
-			if d.Decode(&value) != nil {
+		for found = next('['); found && d.PeekKind() != ']'; {
+			value, err := d.ReadValue()
+			if err != nil {
 				return 0, unusable
 			}
 			if bad := each(value); bad != nil {
@@ -142,42 +144,76 @@ func decodeStub(data []byte) *Customer {
 // UnmarshalJSON keeps numbers as Custom promises.
 func (c *Custom) UnmarshalJSON(data []byte) error {
 	var raw struct {
-		Type   Reference       `json:"type"`
-		Fields json.RawMessage `json:"fields"`
+		Type   Reference      `json:"type"`
+		Fields jsontext.Value `json:"fields"`
 	}
-	if err := json.Unmarshal(data, &raw); err != nil {
+	if err := jsonv2.Unmarshal(data, &raw, lenient); err != nil {
 		return err
 	}
-	var fields map[string]any
-	if raw.Fields != nil {
-		d := json.NewDecoder(bytes.NewReader(raw.Fields))
-		d.UseNumber()
-		if err := d.Decode(&fields); err != nil {
-			return err
-		}
+	c.Type, c.Fields = raw.Type, nil
+	if raw.Fields == nil || raw.Fields.Kind() == 'n' {
+		return nil
 	}
-	for k, v := range fields {
-		fields[k] = exact(v)
+	if raw.Fields.Kind() != '{' {
+		return jsonv2.Unmarshal(raw.Fields, &c.Fields) // says what is wrong with it
 	}
-	c.Type, c.Fields = raw.Type, fields
+	v, err := exact(jsontext.NewDecoder(bytes.NewReader(raw.Fields), lenient))
+	if err != nil {
+		return err
+	}
+	c.Fields = v.(map[string]any)
 	return nil
 }
 
-// exact replaces in v each number by an int or a float64 if nothing is lost.
-func exact(v any) any {
-	switch v := v.(type) {
-	case json.Number:
-		return number(v)
-	case []any:
-		for i := range v {
-			v[i] = exact(v[i])
+// exact reads any value, each number as an int or a float64 if nothing is
+// lost.
+func exact(d *jsontext.Decoder) (any, error) {
+	switch d.PeekKind() {
+	case '{':
+		m := map[string]any{}
+		if _, err := d.ReadToken(); err != nil {
+			return nil, err
 		}
-	case map[string]any:
-		for k := range v {
-			v[k] = exact(v[k])
+		for d.PeekKind() == '"' {
+			name, err := d.ReadToken()
+			if err != nil {
+				return nil, err
+			}
+			key := name.String()
+			if m[key], err = exact(d); err != nil {
+				return nil, err
+			}
 		}
+		_, err := d.ReadToken()
+		return m, err
+	case '[':
+		list := []any{}
+		if _, err := d.ReadToken(); err != nil {
+			return nil, err
+		}
+		for k := d.PeekKind(); k != ']' && k != 0; k = d.PeekKind() {
+			v, err := exact(d)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, v)
+		}
+		_, err := d.ReadToken()
+		return list, err
 	}
-	return v
+	t, err := d.ReadToken()
+	if err != nil {
+		return nil, err
+	}
+	switch t.Kind() {
+	case '0':
+		return number(json.Number(t.String())), nil
+	case '"':
+		return t.String(), nil
+	case 'n':
+		return nil, nil
+	}
+	return t.Bool(), nil
 }
 
 func number(n json.Number) any {

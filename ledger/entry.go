@@ -15,6 +15,7 @@ import (
 
 	"github.com/ct2fluent/ct2fluent"
 	"github.com/ct2fluent/ct2fluent/store"
+	jsonv2 "github.com/go-json-experiment/json"
 )
 
 // The subjects of the stream: resources, dead letters, totals, marks.
@@ -83,7 +84,7 @@ func (e Entry) encode() ([]byte, error) {
 
 func decodeEntry(data []byte) (Entry, error) {
 	var e Entry
-	if err := json.Unmarshal(data, &e); err != nil {
+	if err := jsonv2.Unmarshal(data, &e); err != nil {
 		return Entry{}, fmt.Errorf("read an entry: %w", err)
 	}
 	return e, nil

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ct2fluent/ct2fluent"
+	jsonv2 "github.com/go-json-experiment/json"
 )
 
 // An envelope is a notification without its body. It stands as one line of
@@ -52,7 +53,7 @@ func encode(n ct2fluent.Notification) ([]byte, ct2fluent.Notification, error) {
 func decode(data []byte, seq uint64) ct2fluent.Notification {
 	line, body, found := bytes.Cut(data, []byte{'\n'})
 	var e envelope
-	if !found || json.Unmarshal(line, &e) != nil {
+	if !found || jsonv2.Unmarshal(line, &e) != nil {
 		return ct2fluent.Notification{Body: data, Fault: "unreadable", Seq: seq}
 	}
 	return ct2fluent.Notification{
