@@ -159,7 +159,7 @@ func (b *bench) idle(ctx context.Context) error {
 	if err := configure(dir, s.Addresses, setup{Listener: byHand}); err != nil {
 		return err
 	}
-	samples := b.of(40, 1000)
+	samples := b.of(40, 500)
 	var out idled
 	if _, err := work(ctx, "idle", idling{dir, s.Control, samples}, "", &out); err != nil {
 		return err

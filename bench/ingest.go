@@ -67,7 +67,7 @@ func (b *bench) ingestOnce(ctx context.Context, callers int) (out ingested, err 
 	defer func() { err = errors.Join(err, q.Close(), s.Close()) }()
 	in := inbox.New(inbox.Options{Put: q.Put, Projects: []string{project}})
 
-	n := b.of(3000, 100_000)
+	n := b.of(3000, 50_000)
 	began := time.Now()
 	if err := atOnce(callers, n, func(i int) error { _, err := in.Put(ctx, notification(i)); return err }); err != nil {
 		return out, err
@@ -81,7 +81,7 @@ func (b *bench) ingestOnce(ctx context.Context, callers int) (out ingested, err 
 	defer f.Close()
 	// In turns, as a disk has moods.
 	var ones, syncs []time.Duration
-	for i := range b.of(200, 2000) {
+	for i := range b.of(200, 1000) {
 		body := notification(n + i)
 		began := time.Now()
 		if _, err := in.Put(ctx, body); err != nil {
@@ -110,7 +110,7 @@ func (b *bench) ingestOnce(ctx context.Context, callers int) (out ingested, err 
 	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "BENCH", Subjects: []string{"bench"}}); err != nil {
 		return out, err
 	}
-	n = b.of(500, 10_000)
+	n = b.of(500, 5000)
 	began = time.Now()
 	if err := atOnce(callers, n, func(i int) error { _, err := js.Publish(ctx, "bench", notification(i)); return err }); err != nil {
 		return out, err

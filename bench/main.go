@@ -94,11 +94,12 @@ func run(ctx context.Context, args []string, out, say io.Writer) error {
 		if !slices.ContainsFunc(c.names, func(n string) bool { return slices.Contains(b.cases, n) }) {
 			continue
 		}
+		if ctx.Err() != nil {
+			break // what there is is printed
+		}
 		began := time.Now()
 		b.told("== %s", strings.Join(c.names, ", "))
-		if err := c.run(b, ctx); ctx.Err() != nil {
-			return ctx.Err()
-		} else if err != nil {
+		if err := c.run(b, ctx); err != nil {
 			b.report.wrong("case %s did not end: %v", c.names[0], err)
 		}
 		b.told("   %.0f s", time.Since(began).Seconds())
