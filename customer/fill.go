@@ -42,6 +42,8 @@ type fill struct {
 	found  int // those of them that carry a commercetools id
 	twins  int
 	why    error // the last page could not be read
+
+	changed chan struct{} // closed when another answer may be given
 }
 
 type phase uint8
@@ -52,24 +54,59 @@ const (
 	ready
 )
 
+// soon is how long a batch waits for the fill: an account that has few
+// customers need not be held.
+const soon = time.Second
+
 // filled returns nil once the account's customers may be worked, and else why
 // not yet.
 func (a *account) filled(ctx context.Context) error {
+	limit := time.NewTimer(soon)
+	defer limit.Stop()
+	for {
+		changed, err := a.askFilled(ctx)
+		if changed == nil {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-limit.C:
+			return err
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// askFilled gives the error of filled, and what is closed when that may be
+// another; nil when it is not to be waited for.
+func (a *account) askFilled(ctx context.Context) (changed <-chan struct{}, err error) {
 	f := &a.fill
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.phase == undecided {
 		if err := a.decideFill(ctx); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	switch {
 	case f.phase == ready:
-		return nil
+		return nil, nil
 	case f.why != nil:
-		return fmt.Errorf("filling the ledger from Fluent, %d customers read: %w", f.read, f.why)
+		return nil, fmt.Errorf("filling the ledger from Fluent, %d customers read: %w", f.read, f.why)
 	}
-	return fmt.Errorf("filling the ledger from Fluent, %d customers read", f.read)
+	if f.changed == nil {
+		f.changed = make(chan struct{})
+	}
+	return f.changed, fmt.Errorf("filling the ledger from Fluent, %d customers read", f.read)
+}
+
+// change tells those who wait. f.mu is held.
+func (f *fill) change() {
+	if f.changed != nil {
+		close(f.changed)
+		f.changed = nil
+	}
 }
 
 // decideFill asks the ledger whether there is anything to fill.
@@ -194,6 +231,7 @@ func (a *account) fillMore(ctx context.Context, begun *bool) (done bool, err err
 	f.read, f.found, f.twins = f.read+len(page.Customers), f.found+found, f.twins+twins
 	if done {
 		f.phase = ready
+		f.change()
 		a.log.Info("the ledger is filled from Fluent", "customers", f.read, "with_id", f.found, "twins", f.twins)
 	}
 	return done, nil
@@ -205,6 +243,7 @@ func (a *account) pageFailed(err error) {
 	a.fill.mu.Lock()
 	defer a.fill.mu.Unlock()
 	a.fill.why = err
+	a.fill.change()
 	a.fill.page = max(a.fill.page/2, minPage)
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -132,11 +133,38 @@ func (g *granter) token(ctx context.Context, after401 bool) (*oauth2.Token, erro
 type request struct {
 	Query     string         `json:"query"`
 	Variables map[string]any `json:"variables"`
+	inputs    []job          // instead of Variables: these are JSON already
+}
+
+// encode writes the body. Inputs, which are nearly all of it, are not read
+// again for that.
+func (r request) encode() ([]byte, error) {
+	if r.inputs == nil {
+		return json.Marshal(r)
+	}
+	query, err := json.Marshal(r.Query)
+	if err != nil {
+		return nil, err
+	}
+	size := len(query) + 32
+	for _, j := range r.inputs {
+		size += len(j.input) + 16
+	}
+	b := append(make([]byte, 0, size), `{"query":`...)
+	b = append(append(b, query...), `,"variables":{`...)
+	for i, j := range r.inputs {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(strconv.AppendQuote(b, j.alias()), ':')
+		b = append(b, j.input...)
+	}
+	return append(b, '}', '}'), nil
 }
 
 // post sends a request; an error means that there is no answer.
 func (c *Client) post(ctx context.Context, operation string, r request) (*answer, *Error) {
-	body, err := json.Marshal(r)
+	body, err := r.encode()
 	if err != nil {
 		return nil, &Error{Operation: operation, Kind: Refused, Err: errUnusable}
 	}

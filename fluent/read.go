@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 )
 
@@ -51,43 +50,76 @@ func (c *Client) Lookup(ctx context.Context, usernames []string, full bool) (map
 			plain = append(plain, u)
 		}
 	}
-	for some := range slices.Chunk(plain, c.maxBatch) {
-		cut, err := c.lookupList(ctx, some, full, found)
+	for len(plain)+len(alone) > 0 {
+		list := plain[:min(len(plain), c.maxBatch)]
+		each := alone[:min(len(alone), c.maxBatch-len(list))]
+		plain, alone = plain[len(list):], alone[len(each):]
+		cut, err := c.lookup(ctx, list, each, full, found)
 		if err != nil {
 			return nil, err
 		}
 		if cut {
-			for _, u := range some {
+			for _, u := range list {
 				if _, ok := found[u]; !ok {
 					alone = append(alone, u)
 				}
 			}
 		}
 	}
-	for some := range slices.Chunk(alone, c.maxBatch) {
-		if err := c.lookupEach(ctx, some, full, found); err != nil {
-			return nil, err
-		}
-	}
 	return found, nil
 }
 
-// lookupList asks for many in one list. cut tells that there was more than the
-// page could hold, as when the server takes further characters for wildcards or
+// lookup asks for many in one list, and for each of the others by its ref,
+// which is no filter. cut tells that there was more than the page of the list
+// could hold, as when the server takes further characters for wildcards or
 // capitals for small letters: what is not found may still be there.
-func (c *Client) lookupList(ctx context.Context, usernames []string, full bool, found map[string]Customer) (cut bool, err error) {
-	asked := map[string]bool{}
-	for _, u := range usernames {
-		asked[u] = true
+func (c *Client) lookup(ctx context.Context, list, each []string, full bool, found map[string]Customer) (cut bool, err error) {
+	var params, fields []string
+	vars := map[string]any{}
+	first := min(len(list)+10, maxFirst)
+	if len(list) > 0 {
+		params = append(params, "$usernames: [String], $first: Int")
+		fields = append(fields, "customers(username: $usernames, first: $first) { edges { node { "+selection(full)+" } } pageInfo { hasNextPage } }")
+		vars["usernames"], vars["first"] = list, first
 	}
-	first := min(len(usernames)+10, maxFirst)
-	page, err := c.customers(ctx, "lookup", request{
-		Query: `query lookup($usernames: [String], $first: Int) { customers(username: $usernames, first: $first) ` +
-			`{ edges { node { ` + selection(full) + ` } } pageInfo { hasNextPage } } }`,
-		Variables: map[string]any{"usernames": usernames, "first": first},
-	})
+	for i, u := range each {
+		alias := fmt.Sprintf("c%d", i)
+		params = append(params, "$"+alias+": String!")
+		fields = append(fields, alias+": customer(ref: $"+alias+") { "+selection(full)+" }")
+		vars[alias] = u
+	}
+	data := map[string]json.RawMessage{}
+	err = c.read(ctx, "lookup", request{
+		Query:     "query lookup(" + strings.Join(params, ", ") + ") { " + strings.Join(fields, " ") + " }",
+		Variables: vars,
+	}, &data)
 	if err != nil {
 		return false, err
+	}
+	unusable := &Error{Operation: "lookup", Kind: Failed, Status: http.StatusOK, Err: errUnusable}
+	for i, u := range each {
+		var one *Customer
+		if raw := data[fmt.Sprintf("c%d", i)]; raw != nil && json.Unmarshal(raw, &one) != nil {
+			return false, unusable
+		}
+		if one != nil && one.Username == u {
+			found[u] = *one
+		}
+	}
+	if len(list) == 0 {
+		return false, nil
+	}
+	var page *connection
+	if raw := data["customers"]; raw != nil && json.Unmarshal(raw, &page) != nil {
+		return false, unusable
+	}
+	// Promise 4: null is none, and is not taken for one without customers.
+	if page == nil || page.Edges == nil {
+		return false, &Error{Operation: "lookup", Kind: Failed, Status: http.StatusOK, Err: errNull}
+	}
+	asked := map[string]bool{}
+	for _, u := range list {
+		asked[u] = true
 	}
 	for _, e := range page.Edges {
 		if e != nil && e.Node != nil && asked[e.Node.Username] {
@@ -95,31 +127,6 @@ func (c *Client) lookupList(ctx context.Context, usernames []string, full bool, 
 		}
 	}
 	return page.PageInfo.HasNextPage || len(page.Edges) >= first, nil
-}
-
-// lookupEach asks for each by its ref, which is no filter.
-func (c *Client) lookupEach(ctx context.Context, usernames []string, full bool, found map[string]Customer) error {
-	var params, fields strings.Builder
-	vars := map[string]any{}
-	for i, u := range usernames {
-		fmt.Fprintf(&params, "$c%d: String!, ", i)
-		fmt.Fprintf(&fields, "c%d: customer(ref: $c%d) { %s } ", i, i, selection(full))
-		vars[fmt.Sprintf("c%d", i)] = u
-	}
-	data := map[string]*Customer{}
-	err := c.read(ctx, "lookup", request{
-		Query:     "query lookup(" + strings.TrimSuffix(params.String(), ", ") + ") { " + fields.String() + "}",
-		Variables: vars,
-	}, &data)
-	if err != nil {
-		return err
-	}
-	for i, u := range usernames {
-		if one := data[fmt.Sprintf("c%d", i)]; one != nil && one.Username == u {
-			found[u] = *one
-		}
-	}
-	return nil
 }
 
 // Scan reads a page of all customers, with their attributes: those after the

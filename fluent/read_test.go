@@ -72,7 +72,7 @@ func TestLookup(t *testing.T) {
 		{name: "nothing", sent: 0},
 		{name: "one request for many", have: []string{"a", "b", "c"}, ask: []string{"a", "b", "x", "a", ""}, want: []string{"a", "b"}, sent: 1},
 		{name: "written exactly so", have: []string{"Jane"}, ask: []string{"jane"}, sent: 1},
-		{name: "a wildcard widens nothing", have: []string{"a", "b", "%"}, ask: []string{"%", "1_%@x", "b"}, want: []string{"%", "b"}, sent: 2},
+		{name: "a wildcard widens nothing", have: []string{"a", "b", "%"}, ask: []string{"%", "1_%@x", "b"}, want: []string{"%", "b"}, sent: 1},
 		{name: "what a full page leaves out is asked for alone", have: twins, ask: twins[20:21], want: twins[20:21], sent: 2},
 		{name: "in parts", o: Options{MaxBatch: 2}, have: []string{"a", "b", "c"}, ask: []string{"a", "b", "c"}, want: []string{"a", "b", "c"}, sent: 2},
 	}

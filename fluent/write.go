@@ -209,7 +209,6 @@ func (r *round) count(p *answer, succeeded int) {
 // each nested thing would need a permission of its own.
 func mutation(jobs []job) request {
 	var params, fields strings.Builder
-	vars := make(map[string]any, len(jobs))
 	for i, j := range jobs {
 		name, input := "updateCustomer", "UpdateCustomerInput"
 		if j.create {
@@ -220,7 +219,6 @@ func mutation(jobs []job) request {
 		}
 		fmt.Fprintf(&params, "$%s: %s!", j.alias(), input)
 		fmt.Fprintf(&fields, "%s: %s(input: $%s) { username } ", j.alias(), name, j.alias())
-		vars[j.alias()] = j.input
 	}
-	return request{Query: "mutation write(" + params.String() + ") { " + fields.String() + "}", Variables: vars}
+	return request{Query: "mutation write(" + params.String() + ") { " + fields.String() + "}", inputs: jobs}
 }
