@@ -25,7 +25,7 @@ type trickle struct {
 
 // steps of the trickle: one customer each, and every so manyth a group.
 const (
-	step       = 10 * time.Millisecond
+	step       = 20 * time.Millisecond
 	groupEvery = 10
 )
 
@@ -117,7 +117,7 @@ var listens = regexp.MustCompile(`"webhook listens".*"address":"([^"]+)"`)
 // slow: the call about one customer hangs; the others do not wait for it.
 func (b *bench) slow(ctx context.Context) error {
 	const name = "slow"
-	n, group := b.of(150, 1500), b.of(4, 20)
+	n, group := b.of(100, 1000), b.of(4, 20)
 	how := setup{Timeout: time.Second, UnclearWait: 1500 * time.Millisecond}
 	switch {
 	case b.long:
