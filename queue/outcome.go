@@ -89,6 +89,10 @@ func (m *summary) add(err error) {
 	}
 }
 
+// fewer is by how much the batches shrink in which resources come again that
+// failed together while others were written.
+const fewer = 8
+
 // back applies the outcomes of one resource. It tells whether they are a
 // reason to hold the account.
 func (s *schedule) back(r *resource, b *batch, items []*item, errs []error, company bool, now time.Time) (hold bool) {
@@ -101,10 +105,15 @@ func (s *schedule) back(r *resource, b *batch, items []*item, errs []error, comp
 		case ct2fluent.Doubtful:
 			failed = true
 		case ct2fluent.Written, ct2fluent.IsUnchanged, ct2fluent.Dead:
-			r.failing, r.alone = false, false
+			r.failing, r.alone, r.together = false, false, 0
 		}
 	}
 	counted := failed && s.failed(r, b)
+	if n := b.resources(); failed && company && n > 1 {
+		// One of them may be what hangs: the others shall not wait for it each
+		// time they come again.
+		r.together = max(1, n/fewer)
+	}
 	for i, it := range items {
 		o, _, delay := ct2fluent.OutcomeOf(errs[i])
 		if o.Settled() {

@@ -31,6 +31,7 @@ type resource struct {
 	failing  bool
 	failedAt uint64
 	alone    bool   // goes in a batch of its own
+	together int    // goes with at most so many resources, itself included; 0: any number
 	probed   uint64 // when it was last taken to ask whether the account works
 
 	// The pile it lies in, its key and its place there.
@@ -64,6 +65,17 @@ type batch struct {
 	bulk    bool
 	probe   bool
 	start   uint64
+}
+
+// resources is how many are in the batch.
+func (b *batch) resources() int {
+	n := 0
+	for i, it := range b.items {
+		if i == 0 || it.of != b.items[i-1].of {
+			n++
+		}
+	}
+	return n
 }
 
 func (b *batch) notifications() []ct2fluent.Notification {
@@ -296,14 +308,21 @@ func (s *schedule) fill(b *batch, p *pile, now time.Time) {
 	if b.account.limit > 0 {
 		limit = min(limit, b.account.limit)
 	}
-	s.give(b, r, now)
-	b.only = true
-	if r.alone {
-		return
-	}
-	for r = p.top(); r != nil && !r.alone && len(b.items)+r.ready(now) <= limit; r = p.top() {
+	most := limit // resources
+	for n := 1; r != nil; n++ {
+		if r.together > 0 {
+			most = min(most, r.together)
+		}
+		if n > 1 && (r.alone || n > most || len(b.items)+r.ready(now) > limit) {
+			return
+		}
+		alone := r.alone
 		s.give(b, r, now)
-		b.only = false
+		b.only = n == 1
+		if alone {
+			return
+		}
+		r = p.top()
 	}
 }
 

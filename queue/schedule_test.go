@@ -520,3 +520,29 @@ func TestAFailureThatLaterOnesContradictDoesNotHold(t *testing.T) {
 		t.Fatal("not held though nothing handed out since is written")
 	}
 }
+
+// One customer's call that hangs takes its batch with it. The others come again
+// in smaller batches, most of them without it.
+func TestWhatFailedTogetherComesAgainInParts(t *testing.T) {
+	d := newDesk(t, rules{Workers: 3, BatchSize: 100}, "p")
+	for i := range 16 {
+		d.puts(fmt.Sprintf("p/h%d", i))
+	}
+	hung := d.next(d.now)
+	d.puts("p/x")
+	d.ends(d.gives("x17"), nil)
+	d.ends(hung, errUnclear)
+	d.now = d.now.Add(d.UnclearWait)
+	first := d.gives("h01! h12!")
+	for i := 2; i < 16; i += 2 {
+		d.ends(d.gives(fmt.Sprintf("h%d%d! h%d%d!", i, i+1, i+1, i+2)), nil)
+	}
+	d.ends(first, errUnclear) // hangs again
+	d.now = d.now.Add(d.UnclearWait)
+	alone := d.gives("h01!")
+	d.ends(d.gives("h12!"), nil)
+	d.ends(alone, nil)
+	// Who succeeded goes with all others again.
+	d.puts("p/h0 p/h1 p/h2")
+	d.gives("h019 h120 h221")
+}
