@@ -544,5 +544,5 @@ func TestWhatFailedTogetherComesAgainInParts(t *testing.T) {
 	d.ends(alone, nil)
 	// Who succeeded goes with all others again.
 	d.puts("p/h0 p/h1 p/h2")
-	d.gives("h019 h120 h221")
+	d.gives("h018 h119 h220")
 }
