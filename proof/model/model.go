@@ -40,6 +40,9 @@ type Limits struct {
 type Options struct {
 	Limits
 	Without Rule // left out; 0: none
+	// Both says that a process that was paused goes on with all that its queue
+	// holds, and not only with what it had at hand.
+	Both bool
 	// States is how many are looked at, at most; 0: all.
 	States int
 }
@@ -73,6 +76,7 @@ type machine struct {
 	o       Options
 	options queue.Options
 	runs    *runs
+	telling bool // the words are wanted, not only the states
 }
 
 func (m *machine) without(r Rule) bool { return m.o.Without == r }
@@ -145,7 +149,7 @@ func Explore(ctx context.Context, o Options) (Report, error) {
 }
 
 func digest(s *state) [16]byte {
-	sum := sha256.Sum256([]byte(s.key()))
+	sum := sha256.Sum256(s.key(make([]byte, 0, 512)))
 	return [16]byte(sum[:16])
 }
 
@@ -155,6 +159,7 @@ func (m *machine) story(start *state, visits []visit) []string {
 	for at := int32(len(visits) - 1); visits[at].from >= 0; at = visits[at].from {
 		back = append(back, visits[at].step)
 	}
+	m.telling = true
 	var story []string
 	s := start
 	for i := len(back) - 1; i >= 0; i-- {

@@ -15,6 +15,7 @@ import (
 	"github.com/ct2fluent/ct2fluent/ledger"
 	"github.com/ct2fluent/ct2fluent/store"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // One hand-out is worked by the real handler under the real ledger. What it
@@ -29,6 +30,7 @@ type question struct {
 	create   bool         // of write
 	version  uint8        // of write: whose mapping is sent
 	entry    ledger.Entry // of save
+	after    uint64       // of save: the sequence of the entry it is written over
 	settled  []uint8      // of save: the sequences that are settled by it
 	dead     bool         // of save: a dead letter goes with it
 	note     ct2fluent.Notification
@@ -74,6 +76,20 @@ type node struct {
 	ask   question
 	errs  []error // of ended
 	next  map[answer]*node
+}
+
+// floor is the version below which a read is stale, by what the worker knows.
+func (n *node) floor() uint8 {
+	floor := uint8(0)
+	for _, b := range n.batch {
+		floor = max(floor, uint8(b.Version))
+	}
+	for _, a := range n.past {
+		if a.entry != "" {
+			floor = max(floor, uint8(entryOf(a.entry).Memory.Floor))
+		}
+	}
+	return floor
 }
 
 // runs keeps the nodes.
@@ -249,6 +265,11 @@ func (j journal) Append(_ context.Context, msgs ...*nats.Msg) (uint64, error) {
 				return 0, err
 			}
 			j.g.saved = m.Data
+			after, err := strconv.ParseUint(m.Header.Get(jetstream.ExpectedLastSubjSeqHeader), 10, 64)
+			if err != nil {
+				return 0, err
+			}
+			q.after = after
 		case strings.HasPrefix(m.Subject, letterSubject):
 			q.dead = true
 		}

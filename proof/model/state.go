@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/ct2fluent/ct2fluent"
@@ -75,33 +74,49 @@ func (s *state) copy() *state {
 
 // key is the same for states from which the same can follow: times are told
 // from now on, and what is past is past.
-func (s *state) key() string {
-	var b strings.Builder
-	fmt.Fprint(&b, s.toPut, s.left, s.inOld, s.entry, s.done)
-	for _, u := range []string{"1_old@x", "1_new@x"} {
-		fmt.Fprint(&b, s.fluent[u], ",")
+func (s *state) key(b []byte) []byte {
+	num := func(n int) { b = append(b, byte(n), byte(n>>8)) }
+	flag := func(f ...bool) {
+		n := 0
+		for i, f := range f {
+			if f {
+				n |= 1 << i
+			}
+		}
+		b = append(b, byte(n))
 	}
-	flying := make([]string, len(s.flying))
-	for i, f := range s.flying {
-		flying[i] = fmt.Sprint(f.create, f.username, f.version, f.until-s.now)
+	b = append(b, s.toPut[:]...)
+	for _, n := range []int{s.left.Crashes, s.left.Pauses, s.left.Lost, s.left.Unclear, s.left.Late, s.left.Stale, len(s.put)} {
+		b = append(b, byte(n))
 	}
-	slices.Sort(flying)
-	fmt.Fprint(&b, flying)
+	for v := uint8(1); v <= versions; v++ {
+		b = append(b, s.fluent[retailer+"_"+email(v)])
+	}
+	b = append(append(b, s.entry...), 0)
+	b = append(append(b, s.done...), 0)
+	flag(s.inOld)
+	b = append(b, byte(len(s.flying)))
+	for _, f := range s.flying {
+		flag(f.create)
+		b = append(append(b, f.username...), f.version, byte(f.until-s.now))
+	}
 	for _, p := range s.procs {
-		id := 0
+		flag(p.alive, p.worker != nil, p.fresh, p.mine)
 		if p.worker != nil {
-			id = p.worker.id
+			num(p.worker.id)
+			num(p.worker.id >> 16)
+			num(int(p.seq))
 		}
-		fmt.Fprint(&b, "|", p.alive, id)
-		if id > 0 {
-			fmt.Fprint(&b, p.fresh, p.mine, p.seq)
-		}
-		for _, it := range append(slices.Clone(p.items), p.lately...) {
-			n := it.Notification
-			fmt.Fprint(&b, ";", n.Seq, n.Version, n.Force, n.Again, n.Attempts, it.Blocks, it.AtHand, it.Tried, max(0, s.ticks(it)-s.now))
+		for i, items := range [][]queue.Item{p.items, p.lately} {
+			b = append(b, byte(i), byte(len(items)))
+			for _, it := range items {
+				n := it.Notification
+				b = append(b, byte(n.Seq), byte(n.Version), byte(n.Attempts), byte(max(0, s.ticks(it)-s.now)))
+				flag(n.Force, n.Again, it.Blocks, it.AtHand, it.Tried)
+			}
 		}
 	}
-	return b.String()
+	return b
 }
 
 func (s *state) ticks(it queue.Item) int {

@@ -22,22 +22,43 @@ type step struct {
 func (m *machine) steps(s *state) []step {
 	var all []step
 	add := func(to *state, says string, args ...any) {
-		all = append(all, step{fmt.Sprintf(says, args...), to})
+		if m.telling {
+			says = fmt.Sprintf(says, args...)
+		}
+		all = append(all, step{says, to})
+	}
+	if s.procs[1].alive {
+		// What a read gives, and what a queue takes back, nobody else sees or
+		// changes: it need not be tried before and after what others do. That a
+		// batch is taken back early makes its waiting end the sooner, which is the
+		// harder case.
+		for p := range s.procs {
+			if w := s.procs[p].worker; w != nil && (w.ask.kind == read || w.ask.kind == ended) {
+				m.work(s, p, add)
+				return all
+			}
+		}
 	}
 	for v, n := range s.toPut {
-		if n == 0 {
+		// Nobody but a queue that is asked for a batch sees what has come: that
+		// it comes earlier makes no difference.
+		if n == 0 || !s.idle() {
 			continue
 		}
 		to := s.copy()
 		to.toPut[v]--
-		seq := to.receive(ct2fluent.Notification{Version: int64(v)})
+		seq := to.receive(ct2fluent.Notification{Version: int64(v)}, m.o.Both)
 		add(to, "notification %d comes: version %d of the customer", seq, v)
 	}
 	for i, f := range s.flying {
+		// Nobody but who asks Fluent sees what has landed.
+		if !s.asksFluent() {
+			break
+		}
 		to := s.copy()
 		to.flying = slices.Delete(to.flying, i, i+1)
 		r := to.apply(f.create, f.username, f.version)
-		add(to, "the late %s lands: %s", words(f.create, f.username, f.version), landed(r))
+		add(to, "the late %s lands: %s", m.words(f.create, f.username, f.version), landed(r))
 	}
 	for p := range s.procs {
 		if !s.procs[p].alive {
@@ -45,7 +66,7 @@ func (m *machine) steps(s *state) []step {
 		}
 		if s.procs[p].worker == nil {
 			if to, batch := m.take(s, p); to != nil {
-				add(to, "%s hands out %s", name(p), list(batch))
+				add(to, "%s hands out %s", name(p), m.list(batch))
 			}
 		} else {
 			m.work(s, p, add)
@@ -59,17 +80,39 @@ func (m *machine) steps(s *state) []step {
 	if s.procs[0].alive && !s.procs[1].alive {
 		m.crash(s, add)
 	}
+	if s.procs[0].alive && s.procs[1].alive && s.left.Crashes > 0 {
+		m.late(s, add)
+	}
 	return all
 }
 
+// idle tells whether a process asks its queue for a batch.
+func (s *state) idle() bool {
+	return slices.ContainsFunc(s.procs[:], func(p process) bool { return p.alive && p.worker == nil })
+}
+
+// asksFluent tells whether someone does, or may soon because nobody works.
+func (s *state) asksFluent() bool {
+	busy := false
+	for _, p := range s.procs {
+		if p.worker != nil {
+			busy = true
+			if k := p.worker.ask.kind; k == lookUp || k == write {
+				return true
+			}
+		}
+	}
+	return !busy
+}
+
 // receive puts a notification into the queue of whoever reads it.
-func (s *state) receive(n ct2fluent.Notification) uint64 {
+func (s *state) receive(n ct2fluent.Notification, both bool) uint64 {
 	n.Seq = uint64(len(s.put) + 1)
 	n.ID = fmt.Sprint(n.Version, n.Force, n.Seq*b2i(n.Force))
 	n.Ref = ct2fluent.Ref{Project: project, TypeID: "customer", ID: jane}
 	s.put = append(s.put, n)
 	for p := range s.procs {
-		if s.procs[p].alive {
+		if s.procs[p].alive && (p == 1 || both || !s.procs[1].alive) {
 			s.procs[p].items = append(s.procs[p].items, queue.Item{Notification: n})
 		}
 	}
@@ -158,7 +201,7 @@ func (m *machine) work(s *state, p int, add func(*state, string, ...any)) {
 	case save:
 		m.save(s, p, q, on, add)
 	case read:
-		floor := m.floor(s, w)
+		floor := w.floor()
 		for v := uint8(1); v <= versions; v++ {
 			to := on(answer{version: v})
 			if v < floor {
@@ -180,25 +223,13 @@ func (m *machine) work(s *state, p int, add func(*state, string, ...any)) {
 		m.write(s, p, q, on, add)
 	case put:
 		to := on(answer{})
-		seq := to.receive(ct2fluent.Notification{Version: q.note.Version, Force: q.note.Force})
+		seq := to.receive(ct2fluent.Notification{Version: q.note.Version, Force: q.note.Force}, m.o.Both)
 		add(to, "%s was overtaken and puts the customer again: notification %d, forced", name(p), seq)
 	}
 }
 
-// floor is the version that a read is known to be stale below.
-func (m *machine) floor(s *state, w *node) uint8 {
-	floor := uint8(0)
-	for _, n := range w.batch {
-		floor = max(floor, uint8(n.Version))
-	}
-	if s.entry != "" {
-		floor = max(floor, uint8(entryOf(s.entry).Memory.Floor))
-	}
-	return floor
-}
-
 func (m *machine) save(s *state, p int, q question, on func(answer) *state, add func(*state, string, ...any)) {
-	if !s.procs[p].fresh {
+	if !s.procs[p].writable(q) {
 		add(on(answer{result: overtaken}), "%s writes the ledger: refused, another has written there since", name(p))
 		return
 	}
@@ -224,6 +255,9 @@ func (m *machine) save(s *state, p int, q question, on func(answer) *state, add 
 	}
 }
 
+// writable tells whether the entry is written over the newest one.
+func (p process) writable(q question) bool { return p.fresh && q.after == p.seq }
+
 // store makes the entry the newest.
 func (s *state) store(p int, q question, seq uint64) {
 	s.entry, s.inOld = normal(q.entry), false
@@ -245,7 +279,7 @@ func (s *state) store(p int, q question, seq uint64) {
 }
 
 func (m *machine) write(s *state, p int, q question, on func(answer) *state, add func(*state, string, ...any)) {
-	what := words(q.create, q.username, q.version)
+	what := m.words(q.create, q.username, q.version)
 	after := s.copy()
 	r := after.apply(q.create, q.username, q.version)
 	to := on(answer{result: r})
@@ -314,10 +348,15 @@ func (m *machine) back(s *state, p int, add func(*state, string, ...any)) {
 			at := slices.IndexFunc(atHand, func(it queue.Item) bool { return it.Notification.Seq == n.Seq })
 			it := atHand[at]
 			it.AtHand = true
-			q.lately = append(q.lately, it)
+			if p == 0 && s.left.Lost > 0 && s.left.Crashes > 0 {
+				q.lately = append(q.lately, it)
+			}
 			if !slices.Contains(to.done, uint8(n.Seq)) {
 				to.wrong = fmt.Sprintf("notification %d is acknowledged, and the ledger does not count it", n.Seq)
 			}
+		}
+		if !m.telling {
+			continue
 		}
 		said = append(said, strings.TrimSpace(fmt.Sprintf("%d %v %s", n.Seq, o, reason)))
 	}
@@ -350,6 +389,9 @@ func (m *machine) crash(s *state, add func(*state, string, ...any)) {
 		if pause {
 			to.left.Pauses--
 			to.procs[0].lately = nil
+			if !m.o.Both {
+				to.procs[0].items = slices.DeleteFunc(to.procs[0].items, func(it queue.Item) bool { return !it.AtHand })
+			}
 		} else {
 			to.left.Crashes--
 			to.procs[0] = process{}
@@ -378,14 +420,14 @@ func (m *machine) crash(s *state, add func(*state, string, ...any)) {
 		case write:
 			to := next(false, lost)
 			r := to.apply(q.create, q.username, q.version)
-			add(to, "%s, after the %s was sent: %s", says, words(q.create, q.username, q.version), landed(r))
+			add(to, "%s, after the %s was sent: %s", says, m.words(q.create, q.username, q.version), landed(r))
 			if to.left.Late > 0 {
 				to := next(false, lost)
 				to.fly(q)
-				add(to, "%s, after the %s was sent, which is still on its way", says, words(q.create, q.username, q.version))
+				add(to, "%s, after the %s was sent, which is still on its way", says, m.words(q.create, q.username, q.version))
 			}
 		case save:
-			if !s.procs[0].fresh {
+			if !s.procs[0].writable(q) {
 				continue
 			}
 			before := s.copy()
@@ -395,17 +437,33 @@ func (m *machine) crash(s *state, add func(*state, string, ...any)) {
 			add(to, "%s, after the ledger was written", says)
 		case put:
 			to := next(false, lost)
-			to.receive(ct2fluent.Notification{Version: q.note.Version, Force: q.note.Force})
+			to.receive(ct2fluent.Notification{Version: q.note.Version, Force: q.note.Force}, m.o.Both)
 			add(to, "%s, after the customer was put again", says)
 		}
 	}
+}
+
+// late ends the process that was paused, and woke up to send.
+func (m *machine) late(s *state, add func(*state, string, ...any)) {
+	w := s.procs[0].worker
+	if w == nil || w.ask.kind != write {
+		return // nothing of it is left behind
+	}
+	to := s.copy()
+	to.left.Crashes--
+	to.procs[0] = process{}
+	r := to.apply(w.ask.create, w.ask.username, w.ask.version)
+	add(to, "the first process wakes up, sends the %s and is killed: %s", m.words(w.ask.create, w.ask.username, w.ask.version), landed(r))
 }
 
 // The words for a person.
 
 func name(p int) string { return [...]string{"worker 1", "worker 2"}[p] }
 
-func list(batch []ct2fluent.Notification) string {
+func (m *machine) list(batch []ct2fluent.Notification) string {
+	if !m.telling {
+		return ""
+	}
 	var all []string
 	for _, n := range batch {
 		text := fmt.Sprintf("%d (version %d", n.Seq, n.Version)
@@ -428,7 +486,10 @@ func numbers(ns []uint8) string {
 	return strings.Join(all, " and ")
 }
 
-func words(create bool, username string, version uint8) string {
+func (m *machine) words(create bool, username string, version uint8) string {
+	if !m.telling {
+		return ""
+	}
 	if create {
 		return fmt.Sprintf("create of %s with version %d", username, version)
 	}
@@ -436,7 +497,13 @@ func words(create bool, username string, version uint8) string {
 }
 
 func landed(r result) string {
-	return map[result]string{fine: "Fluent has it", exists: "the customer exists already", missing: "there is no such customer"}[r]
+	switch r {
+	case exists:
+		return "the customer exists already"
+	case missing:
+		return "there is no such customer"
+	}
+	return "Fluent has it"
 }
 
 func lagging(v uint8) string {
@@ -447,7 +514,7 @@ func lagging(v uint8) string {
 }
 
 func (m *machine) memory(s *state) string {
-	if s.entry == "" {
+	if s.entry == "" || !m.telling {
 		return "nothing is known"
 	}
 	e := entryOf(s.entry).Memory
