@@ -53,7 +53,7 @@ func (t *stage) verdict() Verdict {
 				continue
 			}
 			v.Unequal++
-			v.example("%s: %s is %q in Fluent, %q wanted", id, field, got[field], want)
+			v.example("%s: %s is %v in Fluent, %v wanted", id, field, got[field], want)
 			break
 		}
 	})
