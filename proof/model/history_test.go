@@ -27,7 +27,8 @@ type event struct {
 var people = []string{"jane", "john"}
 
 var happenings = map[string]string{
-	"change": "%s is changed",
+	"change": "%s is changed, and nobody tells",
+	"tell":   "%s is changed",
 	"email":  "%s gets a new email",
 	"share":  "%s gets the email that both want",
 	"undo":   "%s is changed back",
