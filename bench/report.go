@@ -31,7 +31,9 @@ type Row struct {
 type Run struct {
 	Notifications int     `json:"notifications"`
 	Customers     int     `json:"customers"`
-	Seconds       float64 `json:"seconds"` // from the first read of a customer until all is settled
+	// From the first request about a customer until all is settled; where none
+	// was needed, from the start of the process.
+	Seconds float64 `json:"seconds"`
 	// Requests about customers, and beside them the tokens, the checks at the
 	// start and the scan of Fluent that fills an empty ledger.
 	Commercetools int     `json:"commercetools"`
