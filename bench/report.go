@@ -29,8 +29,8 @@ type Row struct {
 
 // A Run is one of a Row.
 type Run struct {
-	Notifications int     `json:"notifications"`
-	Customers     int     `json:"customers"`
+	Notifications int `json:"notifications"`
+	Customers     int `json:"customers"`
 	// From the first request about a customer until all is settled; where none
 	// was needed, from the start of the process.
 	Seconds float64 `json:"seconds"`
