@@ -66,6 +66,28 @@ func messes(times int) []mess {
 		}
 		return nil
 	}
+	// So slowly that a write which lands late meets what was written meanwhile.
+	slowly := func(w *world) error {
+		if err := w.create("", 20); err != nil {
+			return err
+		}
+		for range 5 * times {
+			for range 8 {
+				if err := w.change(8); err != nil {
+					return err
+				}
+				time.Sleep(80 * ms)
+			}
+			if err := w.rest(restWithin); err != nil {
+				return err
+			}
+			time.Sleep(700 * ms) // the last late one lands
+			if err := w.rest(restWithin); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	// Whether a customer is there, a read by id always knows.
 	lagging := func(k sandbox.CTKnobs) func(w *world) error {
 		return func(w *world) error {
@@ -114,10 +136,10 @@ func messes(times int) []mess {
 		}, changes},
 		{"answers are lost, and some writes applied late", setup{fluent: sandbox.FluentKnobs{Common: sandbox.Common{Faults: []sandbox.Fault{
 			{Kind: "cut", Apply: true, Operation: "mutation", Probability: 0.1},
-			{Kind: "cut", Late: over(500 * ms), Operation: "mutation", Probability: 0.1},
+			{Kind: "cut", Late: over(600 * ms), Operation: "mutation", Probability: 0.3},
 			{Kind: "502", Apply: true, Operation: "mutation", Probability: 0.05},
 			{Kind: "null", Operation: "mutation", Probability: 0.02},
-		}}}}, changes},
+		}}}}, slowly},
 		{"all of it", setup{
 			fluent: sandbox.FluentKnobs{Common: sandbox.Common{Latency: over(5 * ms), Jitter: over(30 * ms), Faults: []sandbox.Fault{
 				{Kind: "cut", Late: over(400 * ms), Operation: "mutation", Probability: 0.05},
