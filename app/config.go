@@ -275,7 +275,7 @@ type QueueConfig struct {
 	// is a dead letter. Stops, outages and rate limits do not count.
 	MaxAttempts int `yaml:"max-attempts" default:"8" min:"1" max:"1000"`
 
-	// Notifications in one batch, at most. A batch never waits to be filled.
+	// Customers in one batch, at most, each with all that is at hand of it. A batch never waits to be filled.
 	BatchSize int `yaml:"batch-size" default:"200" min:"1" max:"500"`
 
 	// Batches worked at once, at most.

@@ -40,7 +40,7 @@ type Options struct {
 	// share the lane of the strangers.
 	Projects    []string
 	Workers     int           // batches at hand at once; default 8
-	BatchSize   int           // notifications in a batch at most; default 200
+	BatchSize   int           // resources in a batch at most; default 200
 	MaxBytes    int64         // of the stream; default 8 GiB
 	UnclearWait time.Duration // D, for which an unclear write may still land; default 15 s
 	StopTimeout time.Duration // for batches at hand when Work is to end; default 20 s

@@ -86,6 +86,11 @@ func (b *batch) notifications() []ct2fluent.Notification {
 	return ns
 }
 
+// crowd is how many notifications a batch may hold for each of the resources
+// that it may hold: what is at hand for one resource costs one read and one
+// write, so a batch that counted notifications would be small in a burst.
+const crowd = 5
+
 // rules are the figures a schedule decides by.
 type rules struct {
 	Workers, BatchSize int
@@ -313,7 +318,7 @@ func (s *schedule) fill(b *batch, p *pile, now time.Time) {
 		if r.together > 0 {
 			most = min(most, r.together)
 		}
-		if n > 1 && (r.alone || n > most || len(b.items)+r.ready(now) > limit) {
+		if n > 1 && (r.alone || n > most || len(b.items)+r.ready(now) > crowd*s.BatchSize) {
 			return
 		}
 		alone := r.alone
@@ -332,7 +337,7 @@ func (s *schedule) give(b *batch, r *resource, now time.Time) {
 	r.lift()
 	r.busy = true
 	for _, it := range r.items {
-		if len(b.items) == s.BatchSize {
+		if len(b.items) == crowd*s.BatchSize {
 			return
 		}
 		if !it.notBefore.After(now) {

@@ -144,13 +144,21 @@ func TestOneSlowProjectDoesNotTakeAllWorkers(t *testing.T) {
 }
 
 func TestAResourceWithMoreThanABatchGoesInOrder(t *testing.T) {
-	d := newDesk(t, rules{BatchSize: 2}, "p")
-	d.puts("p/a p/a p/a p/b")
-	one := d.gives("a1 a2")
-	d.gives("b4")
+	d := newDesk(t, rules{BatchSize: 1}, "p")
+	d.puts("p/a p/a p/a p/a p/a p/a p/b")
+	one := d.gives("a1 a2 a3 a4 a5")
+	d.gives("b7")
 	d.gives("")
 	d.ends(one, nil)
-	d.gives("a3")
+	d.gives("a6")
+}
+
+// A burst of changes of each resource must not make more batches of it.
+func TestABatchCountsResources(t *testing.T) {
+	d := newDesk(t, rules{BatchSize: 2}, "p")
+	d.puts("p/a p/b p/c p/a p/b p/c p/a")
+	d.gives("a1 a4 a7 b2 b5")
+	d.gives("c3 c6")
 }
 
 func TestARetriedOneIsNotOvertaken(t *testing.T) {
@@ -422,7 +430,7 @@ func TestOrderAndExclusion(t *testing.T) {
 			if b == nil {
 				return false
 			}
-			if len(b.items) == 0 || len(b.items) > size {
+			if len(b.items) == 0 || b.resources() > size || len(b.items) > crowd*size {
 				t.Fatalf("a batch of %d", len(b.items))
 			}
 			seen := map[ct2fluent.Ref]uint64{}
