@@ -155,6 +155,7 @@ func (a *App) Run(ctx context.Context) error {
 	g.Go(func() error { return a.Control.Run(ctx) })
 	g.Go(func() error { return a.inbox.Run(ctx) })
 	g.Go(func() error { return a.queue.Work(ctx, a.ledger.Settle(a.router)) })
+	g.Go(func() error { return a.giveBack(ctx) })
 	for _, run := range a.beside {
 		g.Go(func() error { return run(ctx) })
 	}

@@ -46,14 +46,14 @@ func (p *product) remember(ctx context.Context, at Addresses, n int) (err error)
 	})
 }
 
-// rested is the most that is resident while the process has nothing to do.
-func (p *product) rested(ctx context.Context, d time.Duration) (most int64, err error) {
+// rested is what is resident once the process had nothing to do for so long.
+func (p *product) rested(ctx context.Context, d time.Duration) (rss int64, err error) {
 	began := time.Now()
 	err = p.wait(ctx, "a rest", 100*time.Millisecond, func() bool {
-		most = max(most, p.usage().RSS)
+		rss = p.usage().RSS
 		return time.Since(began) >= d
 	})
-	return most, err
+	return rss, err
 }
 
 // memory: what is resident, by the number of customers remembered.
@@ -109,7 +109,7 @@ func (b *bench) memoryOf(ctx context.Context, remembered, worked int, g goal) er
 	if _, err := p.settled(ctx, len(bodies)); err != nil {
 		return err
 	}
-	rss, err := p.rested(ctx, time.Duration(b.of(1, 3))*time.Second)
+	rss, err := p.rested(ctx, time.Duration(b.of(1, 5))*time.Second)
 	if err != nil {
 		return err
 	}

@@ -91,7 +91,7 @@ func (d *desk) dueIn(want time.Duration) {
 }
 
 func TestWhatIsReadyGoesTogether(t *testing.T) {
-	d := newDesk(t, rules{BatchSize: 4}, "p", "q")
+	d := newDesk(t, rules{BatchSize: 3}, "p", "q")
 	d.puts("p/a p/b q/c p/a+ p/d p/e")
 	one := d.gives("a1 a4 b2 d5") // of one resource, both classes, side by side
 	d.puts("p/a")
