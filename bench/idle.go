@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/ct2fluent/ct2fluent"
@@ -22,7 +23,7 @@ type idling struct {
 
 // idled is its answer: from the beginning of put until Fluent's answer, less
 // the time inside the stand-ins.
-type idled struct{ Put, Created, Updated Times }
+type idled struct{ Put, Created, Updated, BareCreated, BareUpdated Times }
 
 // A hand gives the put of a running inbox to who holds it.
 type hand chan func(ctx context.Context, body []byte) error
@@ -93,6 +94,16 @@ func idleChild(ctx context.Context, spec *json.Decoder) (err error) {
 		*one.to, puts = timesOf(took), append(puts, put...)
 	}
 	out.Put = timesOf(puts)
+	for _, one := range []struct {
+		syncs, calls int
+		to           *Times
+	}{{2, 3, &out.BareCreated}, {1, 2, &out.BareUpdated}} {
+		took, err := d.bare(ctx, i.Dir, i.Samples, one.syncs, one.calls)
+		if err != nil {
+			return err
+		}
+		*one.to = timesOf(took)
+	}
 	return json.NewEncoder(os.Stdout).Encode(out)
 }
 
@@ -137,6 +148,38 @@ func (d *driver) samples(ctx context.Context, n int, change bool) (took, puts []
 	return took, puts, nil
 }
 
+// bare does nothing but what cannot be left out: it writes and syncs as much as
+// a notification takes, and makes as many exchanges with the stand-ins' process
+// as a customer takes, one after the other.
+func (d *driver) bare(ctx context.Context, dir string, n, syncs, calls int) (took []time.Duration, err error) {
+	f, err := os.Create(filepath.Join(dir, "bare"))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data := make([]byte, 1024)
+	for range n {
+		began := time.Now()
+		for range syncs {
+			if _, err := f.Write(data); err != nil {
+				return nil, err
+			}
+			if err := f.Sync(); err != nil {
+				return nil, err
+			}
+		}
+		for range calls {
+			var a Answered
+			if err := d.sides.ask(ctx, "GET", "/answered?after=-1", nil, &a); err != nil {
+				return nil, err
+			}
+		}
+		took = append(took, time.Since(began))
+		time.Sleep(2 * time.Millisecond) // as idle as the process it is compared with
+	}
+	return took, nil
+}
+
 func (d *driver) settle(ctx context.Context) error {
 	return until(ctx, "the one to be settled", time.Minute, time.Millisecond, func() (bool, error) {
 		s, err := d.app.Status(ctx)
@@ -172,6 +215,8 @@ func (b *bench) idle(ctx context.Context) error {
 		{"a change of a known customer", out.Updated, atMost(2), atMost(10)},
 		{"a new customer", out.Created, atMost(2), atMost(10)},
 		{"of that, until put has returned", out.Put, nil, nil},
+		{"bare: 1 sync and 2 exchanges", out.BareUpdated, nil, nil},
+		{"bare: 2 syncs and 3 exchanges", out.BareCreated, nil, nil},
 	} {
 		b.report.figure("idle", one.name+", p50", ms(one.P50), "ms", one.p50)
 		b.report.figure("idle", one.name+", p99", ms(one.P99), "ms", one.p99)
