@@ -33,6 +33,7 @@ type Options struct {
 	Timeout       time.Duration // of one request, until its answer is read; default 10 s
 	MaxConcurrent int           // requests at once, at most; default 20
 	Rate          float64       // requests a second, at most; default 0: no ceiling
+	Shared        bool          // requests may share a connection (HTTP/2), as where they only read
 	Secrets       string        // where they come from; told when they are refused; default: nothing
 	MaxAnswer     int64         // largest answer that is read, unpacked, in bytes; default 32 MiB
 	UserAgent     string        // default "ct2fluent"
@@ -68,7 +69,7 @@ func New(o Options) *Client {
 	if o.Observe == nil {
 		o.Observe = func(Call) {}
 	}
-	c := &Client{o: o, transport: newTransport(o.MaxConcurrent)}
+	c := &Client{o: o, transport: newTransport(o.MaxConcurrent, o.Shared)}
 	c.limiter = NewLimiter(LimiterOptions{Max: o.MaxConcurrent, Rate: o.Rate, Slow: o.Timeout / 2, LongestWait: o.Timeout})
 	hc := &http.Client{Transport: tokenTransport{c}, CheckRedirect: stay}
 	c.token = NewToken(TokenOptions{

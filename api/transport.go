@@ -15,16 +15,21 @@ import (
 )
 
 // newTransport makes a transport that keeps a connection for each of conns
-// requests at once. It speaks HTTP/1.1 only: there a broken connection puts one
-// request in doubt, in HTTP/2 all that share it.
-func newTransport(conns int) *http.Transport {
+// requests at once. It speaks HTTP/2 only if shared says that requests may
+// share a connection: one that breaks puts all of them in doubt, in HTTP/1.1
+// only one.
+func newTransport(conns int, shared bool) *http.Transport {
 	var p http.Protocols
 	p.SetHTTP1(true)
+	p.SetHTTP2(shared)
 	return &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
 		DialContext:         (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
 		TLSHandshakeTimeout: 5 * time.Second,
 		Protocols:           &p,
+		// A connection that went dead without a word must not take each
+		// request to its deadline.
+		HTTP2:               &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
 		MaxIdleConns:        conns + 2,
 		MaxIdleConnsPerHost: conns + 2,
 		// Shorter than what load balancers keep theirs (60 s and more): a

@@ -73,7 +73,7 @@ func New(o Options) (*Client, error) {
 	}
 	c := &Client{project: base + "/" + url.PathEscape(o.ProjectKey)}
 	c.api = api.New(api.Options{
-		API: "commercetools", Secrets: o.Secrets,
+		API: "commercetools", Secrets: o.Secrets, Shared: true,
 		Grant: func(ctx context.Context, _ bool) (*oauth2.Token, error) {
 			secret, err := o.ClientSecret()
 			if err != nil {
