@@ -22,13 +22,9 @@ func (a *App) giveBack(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		waiting := 0
-		for _, l := range a.queue.Lanes() {
-			waiting += l.Waiting
-		}
 		settled := a.ledger.Totals().Settled()
 		switch {
-		case waiting > 0 || settled != before:
+		case settled != before:
 			before, worked = settled, true
 		case worked:
 			worked = false

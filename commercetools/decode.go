@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"math"
 	"strconv"
 	"strings"
@@ -99,7 +100,7 @@ func decodePage(data []byte, each func(result []byte) *Error) (total int, bad *E
 		if name.String() != "results" {
 			isTotal := name.String() == "total"
 			value, err := d.ReadValue()
-			if err != nil || isTotal && jsonv2.Unmarshal(value, &total) != nil {
+			if err != nil || isTotal && value.Kind() != 'n' && jsonv2.Unmarshal(value, &total) != nil {
 				return 0, unusable
 			}
 			continue
@@ -118,6 +119,9 @@ func decodePage(data []byte, each func(result []byte) *Error) (total int, bad *E
 		}
 	}
 	if !found || !next('}') || total < -1 {
+		return 0, unusable
+	}
+	if _, err := d.ReadToken(); err != io.EOF {
 		return 0, unusable
 	}
 	return total, nil

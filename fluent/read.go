@@ -99,7 +99,9 @@ func (c *Client) lookup(ctx context.Context, list, each []string, full bool, fou
 	unusable := &Error{Operation: "lookup", Kind: Failed, Status: http.StatusOK, Err: errUnusable}
 	for i, u := range each {
 		var one *Customer
-		if raw := data[fmt.Sprintf("c%d", i)]; raw != nil && json.Unmarshal(raw, &one) != nil {
+		// Promise 4: only null says that there is none.
+		raw, answered := data[fmt.Sprintf("c%d", i)]
+		if !answered || json.Unmarshal(raw, &one) != nil {
 			return false, unusable
 		}
 		if one != nil && one.Username == u {

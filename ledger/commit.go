@@ -116,12 +116,16 @@ func (c *committer) take() []*part {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n, messages, size := 0, 0, 0
+	subjects := map[string]bool{}
 	for _, p := range c.waiting {
 		messages += p.messages()
 		size += p.bytes()
-		if n > 0 && (messages > maxMessages || size > maxBytes) {
+		// Two parts of one resource were read at the same state: only one of
+		// them may be written on top of it (promise 4).
+		if n > 0 && (messages > maxMessages || size > maxBytes || subjects[p.subject]) {
 			break
 		}
+		subjects[p.subject] = true
 		n++
 	}
 	group := c.waiting[:n:n]
@@ -358,5 +362,5 @@ func (c *committer) read() Totals {
 func (c *committer) removed() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.lying--
+	c.lying -= min(c.lying, 1)
 }

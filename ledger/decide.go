@@ -169,16 +169,24 @@ func above(floor uint64, open []uint64) []uint64 {
 	return kept
 }
 
+// What one result of an entry may take, and all of them together: a cluster's
+// messages hold 1 MiB if nobody has said otherwise.
+const (
+	resultBytes = 3*longestText + 100
+	entryBytes  = 512 << 10
+)
+
 // fitting is how many of the answers one entry and its dead letters can hold
 // in one atomic batch; at least one.
 func fitting(answers []answer) int {
-	dead, bytes := 0, 0
+	dead, bytes, noted := 0, 0, 0
 	for i, a := range answers {
+		noted += resultBytes
 		if a.outcome == ct2fluent.Dead {
 			dead++
 			bytes += len(a.n.Body) + len(a.n.ID)
 		}
-		if i > 0 && (dead > maxMessages/2 || bytes > maxBytes/2) {
+		if i > 0 && (dead > maxMessages/2 || bytes > maxBytes/2 || noted > entryBytes) {
 			return i
 		}
 	}

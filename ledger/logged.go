@@ -31,8 +31,8 @@ type logged struct {
 	index *stream
 	warn  *slog.Logger
 
-	writing sync.Mutex // held while the log is written
-	moving  sync.Mutex // held while messages are moved
+	writing sync.Mutex    // held while the log is written
+	moving  chan struct{} // holds one token while messages are moved
 	idle    *time.Timer
 
 	mu       sync.Mutex
@@ -40,10 +40,12 @@ type logged struct {
 	order    []string            // of these, the oldest first
 	packs    []logPack           // what is not yet moved, oldest first
 	pending  int                 // messages in packs
+	bytes    int                 // of these
 	moved    chan struct{}       // closed when there are fewer
 	end      uint64              // the log's last message
 	letters  bool                // there are dead letters in it
 	unsure   bool                // the log may go on beyond end
+	doubtful bool                // what was moved last may be in the index
 	failing  bool
 	closed   bool
 }
@@ -53,12 +55,14 @@ const (
 	logSubject = "ll"
 )
 
-// How much the memory holds of what is moved and of what is not, in messages,
-// and after what pause all is moved.
+// How much the memory holds of what is moved and of what is not, in messages
+// and bytes, and after what pause all is moved.
 const (
 	cachedMost  = 16 << 10
 	pendingHigh = 16 << 10
 	pendingMost = 2 * pendingHigh
+	bytesHigh   = 32 << 20
+	bytesMost   = 2 * bytesHigh
 	moveMost    = 900
 	moveBytes   = 4 << 20
 	movePause   = 200 * time.Millisecond
@@ -106,7 +110,7 @@ func openLogged(ctx context.Context, s Store, log *slog.Logger) (*logged, error)
 	}
 	j := &logged{
 		store: s, index: index, log: &stream{Store: s, js: js, name: logName}, warn: log,
-		subjects: map[string]*subject{}, moved: make(chan struct{}), unsure: true,
+		subjects: map[string]*subject{}, moving: make(chan struct{}, 1), moved: make(chan struct{}), unsure: true,
 	}
 	j.idle = time.AfterFunc(time.Hour, j.moveAll)
 	j.idle.Stop()
@@ -167,7 +171,7 @@ func (j *logged) Append(ctx context.Context, msgs ...*nats.Msg) (last uint64, er
 		if err == nil {
 			j.mu.Lock()
 			j.apply(at, messagesOf(at, msgs))
-			most := j.pending > pendingHigh
+			most := j.pending > pendingHigh || j.bytes > bytesHigh
 			j.mu.Unlock()
 			j.idle.Reset(movePause)
 			if most {
@@ -203,6 +207,9 @@ func (j *logged) check(ctx context.Context, msgs []*nats.Msg) error {
 	if err != nil {
 		return err
 	}
+	if twice(msgs) {
+		return fmt.Errorf("%w: two messages expect the same of one subject", store.ErrOvertaken)
+	}
 	for _, m := range msgs {
 		want := m.Header.Get(jetstream.ExpectedLastSubjSeqHeader)
 		if is := newest[m.Subject].Seq; want != "" && want != strconv.FormatUint(is, 10) {
@@ -210,6 +217,22 @@ func (j *logged) check(ctx context.Context, msgs []*nats.Msg) error {
 		}
 	}
 	return nil
+}
+
+// twice tells whether two messages expect something of one subject: the second
+// cannot find what it expects.
+func twice(msgs []*nats.Msg) bool {
+	seen := make(map[string]bool, len(msgs))
+	for _, m := range msgs {
+		if m.Header.Get(jetstream.ExpectedLastSubjSeqHeader) == "" {
+			continue
+		}
+		if seen[m.Subject] {
+			return true
+		}
+		seen[m.Subject] = true
+	}
+	return false
 }
 
 // apply takes in a message of the log. mu is held.
@@ -226,6 +249,7 @@ func (j *logged) apply(at uint64, ms []logMessage) {
 		}
 		s.newest, s.unknown = m.Message, false
 		s.waiting++
+		j.bytes += len(m.Data)
 	}
 	if len(ms) > 0 {
 		j.packs = append(j.packs, logPack{at, ms})
@@ -303,18 +327,23 @@ func (j *logged) Newest(ctx context.Context, subjects ...string) (map[string]Mes
 		}
 		return found, err
 	}
+	if err := j.syncUnsure(ctx); err != nil {
+		return nil, err
+	}
+	return j.newest(ctx, subjects)
+}
+
+// syncUnsure is sync for those who do not hold writing.
+func (j *logged) syncUnsure(ctx context.Context) error {
 	j.mu.Lock()
 	unsure := j.unsure
 	j.mu.Unlock()
-	if unsure {
-		j.writing.Lock()
-		err := j.sync(ctx)
-		j.writing.Unlock()
-		if err != nil {
-			return nil, err
-		}
+	if !unsure {
+		return nil
 	}
-	return j.newest(ctx, subjects)
+	j.writing.Lock()
+	defer j.writing.Unlock()
+	return j.sync(ctx)
 }
 
 // newest gives the newest of cached subjects, from memory or from the index.
@@ -444,7 +473,7 @@ func (j *logged) Clean() bool { return j.store.Clean() }
 func (j *logged) waitForRoom(ctx context.Context) error {
 	for {
 		j.mu.Lock()
-		full, moved := j.pending > pendingMost, j.moved
+		full, moved := j.pending > pendingMost || j.bytes > bytesMost, j.moved
 		j.mu.Unlock()
 		if !full {
 			return nil
@@ -458,31 +487,35 @@ func (j *logged) waitForRoom(ctx context.Context) error {
 	}
 }
 
-// moveSome moves until half of what may wait is left; moveAll moves all. They
-// are tried again with the next that is appended.
-func (j *logged) moveSome() { j.moveDown(pendingHigh / 2) }
-func (j *logged) moveAll()  { j.moveDown(0) }
+// moveSome moves until half of what may wait is left; moveAll moves all.
+func (j *logged) moveSome() { j.moveDown(pendingHigh/2, bytesHigh/2) }
+func (j *logged) moveAll()  { j.moveDown(0, 0) }
 
-func (j *logged) moveDown(to int) {
-	if !j.moving.TryLock() {
-		return
+// moveWithin is how long one of these goes on.
+const moveWithin = time.Minute
+
+func (j *logged) moveDown(messages, bytes int) {
+	select {
+	case j.moving <- struct{}{}:
+	default:
+		return // who moves now looks again at its end
 	}
-	defer j.moving.Unlock()
-	j.mu.Lock()
-	closed := j.closed
-	j.mu.Unlock()
-	if closed {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), moveWithin)
 	defer cancel()
-	err := j.move(ctx, func() bool { return j.pending <= to })
+	err := j.move(ctx, func() bool { return j.pending <= messages && j.bytes <= bytes })
+	<-j.moving
 	j.mu.Lock()
+	defer j.mu.Unlock()
 	first := err != nil && !j.failing
 	j.failing = err != nil
-	j.mu.Unlock()
+	if j.closed {
+		return
+	}
 	if first {
 		j.warn.Warn("the ledger's log cannot be moved to its place; tried again", "error", err)
+	}
+	if j.pending > 0 {
+		j.idle.Reset(movePause)
 	}
 }
 
@@ -494,46 +527,64 @@ const closeWithin = 3 * time.Second
 func (j *logged) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), closeWithin)
 	defer cancel()
-	j.idle.Stop()
 	err := j.flush(ctx)
-	j.moving.Lock()
-	defer j.moving.Unlock()
 	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.closed = true
+	j.closed = true // a mover ends after the batch at hand
+	j.idle.Stop()
+	j.mu.Unlock()
+	if err == nil {
+		err = j.hold(ctx)
+	}
 	if err != nil {
 		j.warn.Debug("the ledger's log is moved at the next start", "error", err)
 	}
 }
 
+// hold waits until nobody moves, and keeps others from it.
+func (j *logged) hold(ctx context.Context) error {
+	select {
+	case j.moving <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("move the ledger's log: %w", ctx.Err())
+	}
+}
+
 // flush moves all that was appended before.
 func (j *logged) flush(ctx context.Context) error {
+	if err := j.syncUnsure(ctx); err != nil {
+		return err
+	}
 	j.mu.Lock()
 	end, pending := j.end, j.pending
 	j.mu.Unlock()
 	if pending == 0 {
 		return nil
 	}
-	j.moving.Lock()
-	defer j.moving.Unlock()
-	return j.move(ctx, func() bool { return len(j.packs) == 0 || j.packs[0].at > end })
+	if err := j.hold(ctx); err != nil {
+		return err
+	}
+	defer func() { <-j.moving }()
+	return j.move(ctx, func() bool { return j.packs[0].at > end })
 }
 
 // move moves the oldest messages to the index until enough says so, which is
-// called with mu held. moving is held.
+// called with mu held. The caller holds moving.
 func (j *logged) move(ctx context.Context, enough func() bool) error {
 	for {
 		j.mu.Lock()
-		if len(j.packs) == 0 || enough() {
+		if len(j.packs) == 0 || j.closed || enough() {
 			j.mu.Unlock()
 			return nil
 		}
-		n, msgs := j.next()
+		n, ms := j.next()
+		doubtful := j.doubtful
 		j.mu.Unlock()
-		if len(msgs) > 0 {
-			if _, err := j.store.Append(ctx, msgs...); err != nil {
-				return err
-			}
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("move the ledger's log: %w", err)
+		}
+		if err := j.toIndex(ctx, ms, doubtful); err != nil {
+			return err
 		}
 		j.mu.Lock()
 		for n > 0 {
@@ -552,14 +603,47 @@ func (j *logged) move(ctx context.Context, enough func() bool) error {
 		j.moved = make(chan struct{})
 		j.mu.Unlock()
 		if err := j.purge(ctx); err != nil {
-			return err
+			// The index has them; what is left in the log is left out at the start.
+			j.warn.Debug("what was moved is not purged yet", "error", err)
 		}
 	}
 }
 
-// next makes an atomic batch of the oldest messages, and says how many these
+// toIndex writes messages into the index, which is not to end early: where it
+// is not known whether they are there, the next call looks before it writes
+// them again. Promise 2: a dead letter that lay there twice would count twice.
+func (j *logged) toIndex(ctx context.Context, ms []logMessage, doubtful bool) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
+	defer cancel()
+	if doubtful {
+		names := make([]string, len(ms))
+		for i, m := range ms {
+			names[i] = m.Subject
+		}
+		there, err := j.indexed(ctx, names)
+		if err != nil {
+			return err
+		}
+		ms = slices.DeleteFunc(ms, func(m logMessage) bool { return m.Seq <= there[m.Subject].Seq })
+	}
+	msgs := make([]*nats.Msg, len(ms))
+	for i, m := range ms {
+		data := strconv.AppendUint(make([]byte, 0, 21+len(m.Data)), m.Seq, 10)
+		msgs[i] = &nats.Msg{Subject: m.Subject, Data: append(append(data, '\n'), m.Data...)}
+	}
+	var err error
+	if len(msgs) > 0 {
+		_, err = j.store.Append(ctx, msgs...)
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.doubtful = err != nil
+	return err
+}
+
+// next chooses the oldest messages for an atomic batch, and says how many these
 // are with those that were written over. mu is held.
-func (j *logged) next() (n int, msgs []*nats.Msg) {
+func (j *logged) next() (n int, ms []logMessage) {
 	size := 0
 	for _, p := range j.packs {
 		for _, m := range p.messages {
@@ -567,21 +651,24 @@ func (j *logged) next() (n int, msgs []*nats.Msg) {
 				n++
 				continue
 			}
-			if size += len(m.Data); len(msgs) == moveMost || len(msgs) > 0 && size > moveBytes {
-				return n, msgs
+			if size += len(m.Data); len(ms) == moveMost || len(ms) > 0 && size > moveBytes {
+				return n, ms
 			}
-			data := strconv.AppendUint(make([]byte, 0, 21+len(m.Data)), m.Seq, 10)
-			msgs = append(msgs, &nats.Msg{Subject: m.Subject, Data: append(append(data, '\n'), m.Data...)})
+			ms = append(ms, m)
 			n++
 		}
 	}
-	return n, msgs
+	return n, ms
 }
 
 // settled accounts for a message that is moved. mu is held.
 func (j *logged) settled(m logMessage) {
 	j.pending--
-	j.subjects[m.Subject].waiting--
+	j.bytes -= len(m.Data)
+	s := j.subjects[m.Subject]
+	if s.waiting--; s.waiting == 0 && s.readers == 0 && !cached(m.Subject) {
+		delete(j.subjects, m.Subject)
+	}
 }
 
 // purge removes from the log what is moved, but for its last message: the next

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/ct2fluent/ct2fluent/store"
 	"github.com/nats-io/nats.go"
@@ -19,6 +20,8 @@ type shelf struct {
 	dir   string
 	store *store.Store
 	lose  bool // the next append is stored, and its answer lost
+
+	during func() // called before each append
 }
 
 func newShelf(t *testing.T) *shelf {
@@ -53,6 +56,9 @@ type shelfStore struct {
 var errLost = errors.New("the answer is lost")
 
 func (s shelfStore) Append(ctx context.Context, msgs ...*nats.Msg) (uint64, error) {
+	if s.s.during != nil {
+		s.s.during()
+	}
 	last, err := s.Store.Append(ctx, msgs...)
 	if s.s.lose {
 		s.s.lose = false
@@ -240,5 +246,100 @@ func TestUnpackLogRefusesWhatIsNone(t *testing.T) {
 		if ms, err := unpackLog(Message{Data: []byte(data)}); err == nil {
 			t.Errorf("%q gives %v", data, ms)
 		}
+	}
+}
+
+// An index write whose answer was lost is looked for before it is repeated:
+// twice there, a dead letter would be counted and replayed twice.
+func TestALostAnswerOfTheIndex(t *testing.T) {
+	s := newShelf(t)
+	for i := range 3 {
+		s.add(text(letterSubject(uint64(i+1)), "letter"))
+	}
+	s.lose = true
+	if err := s.flush(t.Context()); !errors.Is(err, errLost) {
+		t.Fatalf("got %v, want errLost", err)
+	}
+	s.add(text(letterSubject(4), "letter"))
+	s.moved()
+	s.wantIndexed(4)
+}
+
+// Who stops waiting for a move does not leave it in doubt.
+func TestACancelledReaderDoesNotCutAMove(t *testing.T) {
+	s := newShelf(t)
+	s.add(text("l.r.p.customer.a", "1"))
+	ctx, cancel := context.WithCancel(t.Context())
+	s.during = cancel
+	if _, err := s.Page(ctx, letters+">", 1, 1); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want that of the context", err)
+	}
+	s.during = nil
+	s.wantIndexed(1)
+	s.moved()
+	s.wantIndexed(1)
+}
+
+func TestWhatAMoverLeavesIsMovedAtRest(t *testing.T) {
+	s := newShelf(t)
+	s.add(text("l.r.p.customer.a", "1"))
+	s.idle.Stop()
+	s.moveDown(5, 1<<20) // one is not worth it
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		s.mu.Lock()
+		pending := s.pending
+		s.mu.Unlock()
+		if pending == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("it waits for the next that is appended")
+		}
+	}
+	s.wantIndexed(1)
+}
+
+// A dead letter's body is not kept in memory once it has its place.
+func TestLettersAreNotKeptInMemory(t *testing.T) {
+	s := newShelf(t)
+	s.add(text(letterSubject(1), "letter"), text("l.r.p.customer.a", "1"))
+	s.moved()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.subjects[letterSubject(1)] != nil || s.subjects["l.r.p.customer.a"] == nil || s.bytes != 0 {
+		t.Errorf("kept: %v, with %d bytes to move", s.subjects, s.bytes)
+	}
+}
+
+func TestManyBytesAreMovedBeforeManyMessages(t *testing.T) {
+	s := newShelf(t)
+	for i := range 40 {
+		s.add(text(letterSubject(uint64(i+1)), string(make([]byte, 2<<20))))
+		s.mu.Lock()
+		if s.bytes > bytesMost+2<<20 {
+			t.Fatalf("%d bytes wait to be moved", s.bytes)
+		}
+		s.mu.Unlock()
+	}
+}
+
+func TestTwoOfOneSubjectCannotExpectTheSame(t *testing.T) {
+	s := newShelf(t)
+	a := "l.r.p.customer.a"
+	for _, j := range []Journal{s, &MemoryJournal{}} {
+		if _, err := j.Append(t.Context(), expecting(a, []byte("1"), 0), expecting(a, []byte("2"), 0)); !errors.Is(err, store.ErrOvertaken) {
+			t.Errorf("%T: %v, want ErrOvertaken", j, err)
+		}
+	}
+}
+
+// A fill and a batch that end at the same moment must not lose either.
+func TestAGroupHoldsAResourceOnce(t *testing.T) {
+	c := &committer{waiting: []*part{{subject: "a"}, {subject: "b"}, {subject: "a"}, {subject: "c"}}}
+	if n := len(c.take()); n != 2 {
+		t.Errorf("the first group has %d parts, want 2", n)
+	}
+	if n := len(c.take()); n != 2 {
+		t.Errorf("the second group has %d parts, want 2", n)
 	}
 }

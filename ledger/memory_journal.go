@@ -41,6 +41,9 @@ func (j *MemoryJournal) Clean() bool {
 func (j *MemoryJournal) Append(_ context.Context, msgs ...*nats.Msg) (last uint64, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if twice(msgs) {
+		return 0, fmt.Errorf("%w: two messages expect the same of one subject", store.ErrOvertaken)
+	}
 	for _, m := range msgs {
 		want := m.Header.Get(jetstream.ExpectedLastSubjSeqHeader)
 		if want == "" {

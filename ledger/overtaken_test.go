@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -249,6 +250,9 @@ func TestGroups(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			for i, p := range tt.waiting {
+				p.subject = strconv.Itoa(i)
+			}
 			c := committer{waiting: tt.waiting}
 			var got []int
 			for len(c.waiting) > 0 {
