@@ -258,9 +258,12 @@ func (j *logged) apply(at uint64, ms []logMessage) {
 	j.evict()
 }
 
+// evictTries bounds how long evict looks for what it may forget.
+const evictTries = 2048
+
 // evict forgets what was read or written longest ago. mu is held.
 func (j *logged) evict() {
-	for n := len(j.order); n > 0 && len(j.order) > cachedMost; n-- {
+	for n := min(len(j.order), evictTries); n > 0 && len(j.order) > cachedMost; n-- {
 		name := j.order[0]
 		j.order = j.order[1:]
 		switch s := j.subjects[name]; {
