@@ -45,6 +45,7 @@ type Client struct {
 	api      *api.Client
 	url      string
 	maxBatch int
+	size     *size // of a request of writes
 }
 
 // New makes a Client; nothing is sent yet.
@@ -72,6 +73,7 @@ func New(o Options) (*Client, error) {
 	}
 	g := &granter{o: o, url: base + "/oauth/token"}
 	c := &Client{url: base + "/graphql", maxBatch: max(1, min(o.MaxBatch, maxComplexity/o.OperationCost))}
+	c.size = newSize(c.maxBatch)
 	c.api = api.New(api.Options{
 		API:         "fluent",
 		Grant:       g.token,

@@ -26,6 +26,7 @@ const fruitlessLimit = 20
 func (c *Client) Write(ctx context.Context, ws []Write) []error {
 	r := &round{c: c, ctx: ctx, errs: make([]error, len(ws))}
 	for _, group := range c.split(r.encode(ws)) {
+		r.whole = true
 		r.send(group)
 	}
 	return r.errs
@@ -49,8 +50,9 @@ func (j job) size() int { return len(j.input) + 160 }
 func (c *Client) split(jobs []job) (groups [][]job) {
 	var group []job
 	names, size := map[string]bool{}, 0
+	most := c.size.get()
 	for _, j := range jobs {
-		if len(group) == c.maxBatch || size+j.size() > maxBytes || names[j.username] {
+		if len(group) == most || size+j.size() > maxBytes || names[j.username] {
 			groups, group, size = append(groups, group), nil, 0
 			clear(names)
 		}
@@ -70,6 +72,7 @@ type round struct {
 	errs      []error
 	fruitless int    // requests in a row
 	stop      *Error // for all that is not sent yet
+	whole     bool   // the next request is no part of one that was undone
 }
 
 // encode makes jobs of the writes that can be sent at all.
@@ -106,6 +109,8 @@ func (r *round) send(jobs []job) {
 		r.give(jobs, r.stop)
 		return
 	}
+	whole := r.whole
+	r.whole = false
 	p, none := r.c.post(r.ctx, "write", mutation(jobs))
 	if none != nil {
 		r.give(jobs, none)
@@ -122,11 +127,17 @@ func (r *round) send(jobs []job) {
 			r.halt(p.finish("write", worst))
 		}
 	case len(left) == 0:
+		if succeeded == len(jobs) {
+			r.c.size.done(len(jobs))
+		}
 	case len(jobs) == 1 || rest == nil && succeeded > 0:
 		r.give(left, r.blame(p))
 	case len(left) < len(jobs):
 		r.send(left)
 	default:
+		if whole {
+			r.c.size.undone(len(jobs))
+		}
 		r.send(left[:len(left)/2])
 		r.send(left[len(left)/2:])
 	}

@@ -227,6 +227,38 @@ func TestWriteFindsTheBadOne(t *testing.T) {
 	}
 }
 
+// An account that undoes whole requests gets smaller ones, and larger ones
+// again when all goes well.
+func TestWriteAdaptsToAnAccountThatUndoes(t *testing.T) {
+	names := numbered(64)
+	spoilt := ""
+	c, log := account(t, Options{MaxBatch: 64}, func(w http.ResponseWriter, r asked) {
+		if slices.Contains(r.usernames(), spoilt) {
+			fmt.Fprintf(w, `{"data":null,"errors":[%s]}`, fault("C0141E"))
+			return
+		}
+		verdicts(w, r, func(string) string { return "" })
+	})
+	first := func() int {
+		before := len(log())
+		c.Write(t.Context(), updates(names...))
+		return len(log()[before].aliases())
+	}
+	spoilt = names[0]
+	for _, want := range []int{64, 32, 16, 10, 10} {
+		if got := first(); got != want {
+			t.Errorf("a request of %d, want %d", got, want)
+		}
+	}
+	spoilt = ""
+	for range 4 * goodRun {
+		first()
+	}
+	if got := first(); got != 64 {
+		t.Errorf("a request of %d after all went well, want 64", got)
+	}
+}
+
 // When nothing succeeds it is not the writes, and Fluent is not asked 400
 // times.
 func TestWriteGivesUpOnAnOutage(t *testing.T) {
