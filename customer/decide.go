@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/ct2fluent/ct2fluent"
 	"github.com/ct2fluent/ct2fluent/fluent"
@@ -24,6 +25,17 @@ func known(n ct2fluent.Notification, m ct2fluent.Memory) bool {
 // rest of the memory is in doubt.
 func floor(n ct2fluent.Notification, m ct2fluent.Memory) int64 {
 	return max(n.Version, m.Floor, m.Version)
+}
+
+// freshFor is how long after a notification a customer that is not found may
+// merely not be found yet.
+const freshFor = 5 * time.Second
+
+// young tells whether not finding the customer says nothing yet. Promise 3: a
+// read by id that lags behind the announcement of a new customer would have it
+// skipped as gone, and never looked at again.
+func young(n ct2fluent.Notification, now time.Time) bool {
+	return !n.Received.IsZero() && now.Sub(n.Received) < freshFor
 }
 
 // unchanged tells whether Fluent holds what was mapped, as far as the ledger

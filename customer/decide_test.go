@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/ct2fluent/ct2fluent"
 	"github.com/ct2fluent/ct2fluent/fluent"
@@ -165,4 +166,22 @@ func walk(t *testing.T, m ct2fluent.Memory, world map[string]place) {
 		}
 	}
 	t.Error("no end")
+}
+
+func TestYoung(t *testing.T) {
+	now := time.Unix(1_000_000, 0)
+	for _, tt := range []struct {
+		name     string
+		received time.Time
+		want     bool
+	}{
+		{"received just now", now, true},
+		{"received a moment ago", now.Add(-freshFor + 1), true},
+		{"received long ago", now.Add(-freshFor), false},
+		{"received nobody knows when", time.Time{}, false},
+	} {
+		if got := young(ct2fluent.Notification{Received: tt.received}, now); got != tt.want {
+			t.Errorf("%s: young %v, want %v", tt.name, got, tt.want)
+		}
+	}
 }

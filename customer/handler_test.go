@@ -111,6 +111,7 @@ func TestHandleOne(t *testing.T) {
 		}, want: "retry stale-read", calls: calls{gets: 1}, after: ct2fluent.Memory{Floor: 4, Username: "1_jane@x"}},
 		{name: "gone", given: func(t *testing.T, w *world) { knows(2)(t, w); delete(w.shop.fresh, "jane") },
 			want: "skipped gone", calls: calls{gets: 1}, after: ct2fluent.Memory{Floor: 2, Version: 2, Username: "1_jane@x"}},
+		{name: "not found a moment after it was announced", n: announcedNow(updated("jane", 1)), want: "later", calls: calls{gets: 1}},
 		{name: "of a project without an account", n: ct2fluent.Notification{Ref: ct2fluent.Ref{Project: "other", TypeID: "customer", ID: "jane"}, Version: 3},
 			want: "dead unknown-project"},
 		{name: "cannot be mapped", given: func(t *testing.T, w *world) { c := person("jane", 3); c.Email = ""; w.shop.set(c) },
@@ -419,4 +420,9 @@ func TestNewRefusesAWrongSetUp(t *testing.T) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}
+}
+
+func announcedNow(n ct2fluent.Notification) ct2fluent.Notification {
+	n.Received = time.Now()
+	return n
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ct2fluent/ct2fluent"
 	"github.com/ct2fluent/ct2fluent/commercetools"
 )
 
@@ -60,7 +62,11 @@ func (a *account) read(ctx context.Context, items []*item) {
 	_ = reading.Wait() // each item has its own answer
 	company := slices.ContainsFunc(items, func(it *item) bool { return it.answer == nil })
 	for _, it := range single {
-		if it.answer != nil {
+		switch {
+		case it.answer == nil:
+		case readKind(it.answer) == commercetools.NotFound && young(it.n, time.Now()):
+			it.end(ct2fluent.RetryAfter(pause, it.answer))
+		default:
 			it.end(readFault(it.answer, company))
 		}
 	}
