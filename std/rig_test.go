@@ -189,6 +189,7 @@ func (r *rig) start() {
 	r.Helper()
 	r.launch()
 	r.hears("the ledger is filled from Fluent")
+	r.hears(`"webhook listens"`)
 }
 
 // hears waits until the process says something.
