@@ -24,12 +24,12 @@ type record struct {
 }
 
 type tried struct {
-	Seq       uint64 `json:"s"`
-	Attempts  int    `json:"n,omitempty"`
-	NotBefore int64  `json:"t,omitempty"` // Unix time in ms
-	Again     bool   `json:"a,omitempty"`
-	Blocks    bool   `json:"b,omitempty"`
-	Alone     bool   `json:"o,omitempty"`
+	Seq      uint64 `json:"s"`
+	Attempts int    `json:"n,omitempty"`
+	Wait     int64  `json:"w,omitempty"` // ms from when the record was written; no clock is asked how late it is
+	Again    bool   `json:"a,omitempty"`
+	Blocks   bool   `json:"b,omitempty"`
+	Alone    bool   `json:"o,omitempty"`
 }
 
 // record makes the lane's. ahead is how many more may be handed out before
@@ -39,7 +39,7 @@ func (q *Queue) record(l *lane, stopped bool) record {
 	if l.again > l.read {
 		rec.Again = l.again
 	}
-	beyond, before := 0, place(0)
+	beyond, before, now := 0, place(0), time.Now()
 	if l.handed > 0 {
 		rec.Mark = max(l.mark, l.read+uint64(q.ahead))
 	}
@@ -60,7 +60,7 @@ func (q *Queue) record(l *lane, stopped bool) record {
 		}
 		t := tried{Seq: it.n.Seq, Attempts: it.n.Attempts, Again: it.n.Again, Blocks: it.blocks, Alone: alone}
 		if !it.notBefore.IsZero() {
-			t.NotBefore = it.notBefore.UnixMilli()
+			t.Wait = max(1, it.notBefore.Sub(now).Milliseconds())
 		}
 		rec.Tried = append(rec.Tried, t)
 	}

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -347,8 +348,8 @@ func TestWhatIsNotOursIsPassedOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustPut(t, q, note("p", "2"))
-	for i, n := range workAll(t, q, 2, func(ct2fluent.Notification) error { return ct2fluent.RetryAfter(time.Second, errFault) }) {
-		if n.Seq != uint64(i+1) || n.ID != fmt.Sprint(i+1) {
+	for _, n := range workAll(t, q, 2, func(ct2fluent.Notification) error { return ct2fluent.RetryAfter(time.Second, errFault) }) {
+		if n.ID != fmt.Sprint(n.Seq) {
 			t.Errorf("%s is number %d", n.ID, n.Seq)
 		}
 	}
@@ -430,5 +431,33 @@ func TestTheStreamRefusesRatherThanDrops(t *testing.T) {
 	q := openKept(t, store.Options{Dir: t.TempDir()}, Options{})
 	if cfg := q.stream.CachedInfo().Config; cfg.Discard != jetstream.DiscardNew || cfg.MaxBytes != 8<<30 || cfg.Retention != jetstream.LimitsPolicy {
 		t.Errorf("the stream is %+v", cfg)
+	}
+}
+
+// What waits, waits on after a restart: as long as was left, whatever the clock
+// says by then.
+func TestAWaitOutlivesARestart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	o := Options{Projects: []string{"p"}}
+	q := openKept(t, store.Options{Dir: dir}, o)
+	mustPut(t, q, note("p", "1"))
+	workAll(t, q, 1, func(ct2fluent.Notification) error { return ct2fluent.RetryAfter(time.Hour, errFault) })
+	msg, err := q.cursors.GetLastMsgForSubject(t.Context(), "c.live.p")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rec record
+	if err := json.Unmarshal(msg.Data, &rec); err != nil || len(rec.Tried) != 1 || time.Duration(rec.Tried[0].Wait)*time.Millisecond > time.Hour {
+		t.Errorf("the record is %s, %v; want what is left of the hour", msg.Data, err)
+	}
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	q = openKept(t, store.Options{Dir: dir}, o)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if left := q.lanes[2].items[0].notBefore.Sub(q.opened); left > time.Hour || left < 59*time.Minute {
+		t.Errorf("it waits for %v, want the rest of an hour", left)
 	}
 }

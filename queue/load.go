@@ -81,9 +81,12 @@ func (q *Queue) restore(ctx context.Context, l *lane) error {
 	for _, it := range items {
 		t := before[it.n.Seq]
 		it.n.Attempts, it.n.Again = t.Attempts, t.Again
-		it.tried = t.Attempts > 0 || t.Again || t.NotBefore > 0
-		if t.NotBefore > 0 {
-			it.wait(q.opened.Add(time.UnixMilli(t.NotBefore).Sub(q.opened)), t.Blocks)
+		it.tried = t.Attempts > 0 || t.Again || t.Wait > 0
+		if t.Wait > 0 {
+			// From now on, and not from when it was written: between the two the
+			// clock may have been set, and D must not become shorter by that
+			// (convergence rule 3).
+			it.wait(q.opened.Add(time.Duration(t.Wait)*time.Millisecond), t.Blocks)
 		}
 		if !rec.Stopped && it.n.Seq <= rec.Mark {
 			it.mayHaveWritten(q.opened.Add(q.schedule.UnclearWait))
