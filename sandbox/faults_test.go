@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -379,6 +381,29 @@ func TestDown(t *testing.T) {
 	server.Close()
 	if reach() || server.Up() == nil {
 		t.Error("a closed server came up again")
+	}
+}
+
+// While a server is down, no connection of this machine may be given its port:
+// it could not come up again.
+func TestDownKeepsTheAddress(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("the address is not kept there")
+	}
+	other := start(t, http.NotFoundHandler())
+	s := start(t, http.NotFoundHandler())
+	s.Down()
+	own, err := net.ResolveTCPAddr("tcp", strings.TrimPrefix(s.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := net.Dialer{LocalAddr: own}
+	if c, err := from.DialContext(t.Context(), "tcp", strings.TrimPrefix(other.URL, "http://")); err == nil {
+		c.Close()
+		t.Error("a connection was given the port")
+	}
+	if err := s.Up(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -23,6 +23,7 @@ type Server struct {
 	mu      sync.Mutex
 	up      *http.Server
 	serving chan struct{}
+	release func() // of the address, which is kept while the server is down
 	closed  bool
 }
 
@@ -53,6 +54,9 @@ func (s *Server) Down() {
 	_ = s.up.Close()
 	<-s.serving
 	s.up = nil
+	if s.ctx.Err() == nil {
+		s.release = reserve(s.addr)
+	}
 }
 
 // Up listens again, at the same address.
@@ -66,6 +70,7 @@ func (s *Server) Up() error {
 		return errors.New("sandbox: server is closed")
 	}
 	l, err := new(net.ListenConfig).Listen(s.ctx, "tcp", s.addr)
+	s.letGo()
 	if err != nil {
 		return fmt.Errorf("sandbox: %w", err)
 	}
@@ -84,6 +89,14 @@ func (s *Server) Up() error {
 	return nil
 }
 
+// letGo ends the keeping of the address.
+func (s *Server) letGo() {
+	if s.release != nil {
+		s.release()
+		s.release = nil
+	}
+}
+
 // Close stops the server and waits for the requests at hand, those whose
 // connection was cut included.
 func (s *Server) Close() {
@@ -91,6 +104,7 @@ func (s *Server) Close() {
 	s.Down()
 	s.mu.Lock()
 	s.closed = true
+	s.letGo()
 	s.mu.Unlock()
 	s.active.Wait()
 }
