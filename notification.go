@@ -38,6 +38,16 @@ type Notification struct {
 
 	Force bool // read and write even if the ledger knows this version
 
+	// Own says that commercetools did not send it: a bulk run, a reconciliation
+	// or a person put it. No filter of a route applies. The Body is empty, or
+	// the customer as a page of commercetools gave it; then Version is its.
+	// Nothing that comes from outside is ever Own.
+	Own bool
+
+	// Run names the bulk run that put it; empty: none. A run counts what became
+	// of each resource once, however often it was put.
+	Run string
+
 	// The queue sets these when it hands a notification out.
 	Seq      uint64 // its place in the queue
 	Attempts int    // faults of its own so far

@@ -15,8 +15,9 @@ type Access uint8
 
 const (
 	Anyone     Access = iota
-	OnLoopback        // anyone on loopback; who has the token elsewhere
-	WithToken
+	OnLoopback        // anyone on loopback; a Viewer elsewhere
+	Viewer            // who has a token: reads
+	Operator          // who has a token: changes what the process does
 )
 
 // A Route is a line of the table of routes.
@@ -49,24 +50,24 @@ func (s *Server) routes() []Route {
 	}
 	add(o.Routes != nil, Route{Method: "GET", Path: "/actuator/routes", Access: OnLoopback, serve: list(o.Routes)})
 	add(o.Handlers != nil, Route{Method: "GET", Path: "/actuator/handlers", Access: OnLoopback, serve: list(o.Handlers)})
-	add(o.Status != nil, Route{Method: "GET", Path: "/admin/status", Access: WithToken, serve: s.status})
-	add(o.Put != nil, Route{Method: "POST", Path: "/admin/put", Access: WithToken, slow: true, serve: s.put})
-	add(o.Resource != nil, Route{Method: "GET", Path: "/admin/resources/{typeId}/{id}", Access: WithToken, serve: s.resource})
-	add(o.Explain != nil, Route{Method: "POST", Path: "/admin/route", Access: WithToken, serve: s.explain})
+	add(o.Status != nil, Route{Method: "GET", Path: "/admin/status", Access: Viewer, serve: s.status})
+	add(o.Put != nil, Route{Method: "POST", Path: "/admin/put", Access: Operator, slow: true, serve: s.put})
+	add(o.Resource != nil, Route{Method: "GET", Path: "/admin/resources/{typeId}/{id}", Access: Viewer, serve: s.resource})
+	add(o.Explain != nil, Route{Method: "POST", Path: "/admin/route", Access: Viewer, serve: s.explain})
 	add(o.Map != nil,
-		Route{Method: "GET", Path: "/admin/map/{id}", Access: WithToken, serve: s.mapID},
-		Route{Method: "POST", Path: "/admin/map", Access: WithToken, serve: s.mapDocument},
+		Route{Method: "GET", Path: "/admin/map/{id}", Access: Viewer, serve: s.mapID},
+		Route{Method: "POST", Path: "/admin/map", Access: Viewer, serve: s.mapDocument},
 	)
 	add(o.Dead != nil,
-		Route{Method: "GET", Path: "/admin/dead", Access: WithToken, serve: s.deadList},
-		Route{Method: "GET", Path: "/admin/dead/{seq}", Access: WithToken, serve: s.deadShow},
-		Route{Method: "POST", Path: "/admin/dead/replay", Access: WithToken, slow: true, serve: s.deadReplay},
-		Route{Method: "POST", Path: "/admin/dead/drop", Access: WithToken, slow: true, serve: s.deadDrop},
+		Route{Method: "GET", Path: "/admin/dead", Access: Viewer, serve: s.deadList},
+		Route{Method: "GET", Path: "/admin/dead/{seq}", Access: Viewer, serve: s.deadShow},
+		Route{Method: "POST", Path: "/admin/dead/replay", Access: Operator, slow: true, serve: s.deadReplay},
+		Route{Method: "POST", Path: "/admin/dead/drop", Access: Operator, slow: true, serve: s.deadDrop},
 	)
 	add(o.Profile,
-		Route{Method: "GET", Path: "/debug/pprof/", Access: WithToken, serve: pprof.Index},
-		Route{Method: "GET", Path: "/debug/pprof/profile", Access: WithToken, slow: true, serve: pprof.Profile},
-		Route{Method: "GET", Path: "/debug/pprof/trace", Access: WithToken, slow: true, serve: pprof.Trace},
+		Route{Method: "GET", Path: "/debug/pprof/", Access: Operator, serve: pprof.Index},
+		Route{Method: "GET", Path: "/debug/pprof/profile", Access: Operator, slow: true, serve: pprof.Profile},
+		Route{Method: "GET", Path: "/debug/pprof/trace", Access: Operator, slow: true, serve: pprof.Trace},
 	)
 	return table
 }

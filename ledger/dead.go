@@ -153,6 +153,7 @@ func (l *Ledger) replay(ctx context.Context, seqs []uint64) (n int, err error) {
 		}
 		again := d.Notification
 		again.Seq, again.Attempts, again.Force, again.Bulk, again.Received = 0, 0, true, true, time.Now()
+		again.Run = ""
 		ns = append(ns, again)
 	}
 	if len(ns) == 0 {

@@ -120,6 +120,8 @@ type envelope struct {
 	Received time.Time `json:"received,omitzero"`
 	Fault    string    `json:"fault,omitempty"`
 	Test     bool      `json:"test,omitempty"`
+	Own      bool      `json:"own,omitempty"`
+	Run      string    `json:"run,omitempty"`
 	Attempts int       `json:"attempts,omitempty"`
 	Reason   string    `json:"reason,omitempty"`
 	Why      string    `json:"why,omitempty"`
@@ -131,7 +133,7 @@ func (d DeadLetter) encode() ([]byte, error) {
 	line, err := json.Marshal(envelope{
 		Seq: n.Seq, ID: n.ID, Project: n.Ref.Project, TypeID: n.Ref.TypeID, Resource: n.Ref.ID,
 		Name: n.Name, Kind: n.Kind, Version: n.Version, Bulk: n.Bulk, Received: n.Received,
-		Fault: n.Fault, Test: n.Test, Attempts: n.Attempts, Reason: d.Reason, Why: d.Why, When: d.When,
+		Fault: n.Fault, Test: n.Test, Own: n.Own, Run: n.Run, Attempts: n.Attempts, Reason: d.Reason, Why: d.Why, When: d.When,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("write a dead letter: %w", err)
@@ -152,7 +154,7 @@ func decodeLetter(data []byte) (DeadLetter, error) {
 		Notification: ct2fluent.Notification{
 			Seq: e.Seq, ID: e.ID, Ref: ct2fluent.Ref{Project: e.Project, TypeID: e.TypeID, ID: e.Resource},
 			Name: e.Name, Kind: e.Kind, Version: e.Version, Bulk: e.Bulk, Received: e.Received,
-			Fault: e.Fault, Test: e.Test, Attempts: e.Attempts, Body: body,
+			Fault: e.Fault, Test: e.Test, Own: e.Own, Run: e.Run, Attempts: e.Attempts, Body: body,
 		},
 		Reason: e.Reason, Why: e.Why, When: e.When,
 	}, nil

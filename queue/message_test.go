@@ -22,6 +22,7 @@ func TestEncodeAndDecodeAgree(t *testing.T) {
 			Version: rapid.Int64().Draw(t, "version"), Body: rapid.SliceOf(rapid.Byte()).Draw(t, "body"),
 			Received: time.Unix(rapid.Int64Range(0, 1<<35).Draw(t, "s"), rapid.Int64Range(0, 999_999_999).Draw(t, "ns")),
 			Bulk:     rapid.Bool().Draw(t, "bulk"), Test: rapid.Bool().Draw(t, "test"), Force: rapid.Bool().Draw(t, "force"),
+			Own: rapid.Bool().Draw(t, "own"), Run: rapid.String().Draw(t, "run"),
 		}
 		data, kept, err := encode(n)
 		if err != nil {

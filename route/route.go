@@ -111,6 +111,9 @@ func (m *Mapping) match(n *ct2fluent.Notification) (p place, entry string) {
 	if m.Name != n.Ref.TypeID {
 		return otherName, ""
 	}
+	if n.Own {
+		return taken, ""
+	}
 	if i := slices.IndexFunc(m.Exclude, func(e string) bool { return names(e, n) }); i >= 0 {
 		return excluded, m.Exclude[i]
 	}

@@ -33,6 +33,12 @@ func note(typeID, kind, name string) ct2fluent.Notification {
 	return ct2fluent.Notification{Ref: ct2fluent.Ref{Project: "p", TypeID: typeID, ID: "1"}, Kind: kind, Name: name}
 }
 
+func own(typeID string) ct2fluent.Notification {
+	n := note(typeID, "", "")
+	n.Own = true
+	return n
+}
+
 // Which notification takes which route. The Handle column is what Explain
 // says, too.
 func TestWhichHandler(t *testing.T) {
@@ -54,6 +60,9 @@ func TestWhichHandler(t *testing.T) {
 		{name: "typeIds are told apart by case", n: note("Customer", "ResourceUpdated", "ResourceUpdated"), want: "skipped no-route"},
 		{name: "kinds are told apart by case", n: note("customer", "resourceUpdated", ""), want: "skipped filtered"},
 		{name: "no resource at all", n: ct2fluent.Notification{Kind: "Event"}, want: "skipped no-route"},
+
+		{name: "what was put here passes every filter", mappings: of([]string{"CustomerCreated"}, []string{"*"}), n: own("customer"), want: upsertName},
+		{name: "but goes to its own type only", n: own("product"), want: "skipped no-route"},
 
 		{name: "no filter is everything", mappings: of(nil, nil), n: note("customer", "Whatever", ""), want: upsertName},
 		{name: "all messages", mappings: of([]string{"Message"}, nil), n: note("customer", "Message", "CustomerEmailChanged"), want: upsertName},
