@@ -15,6 +15,7 @@ import (
 	"github.com/ct2fluent/ct2fluent"
 	"github.com/ct2fluent/ct2fluent/control"
 	"github.com/ct2fluent/ct2fluent/inbox"
+	"github.com/ct2fluent/ct2fluent/job"
 	"github.com/ct2fluent/ct2fluent/ledger"
 	"github.com/ct2fluent/ct2fluent/queue"
 	"github.com/ct2fluent/ct2fluent/route"
@@ -34,6 +35,7 @@ type App struct {
 	ledger   *ledger.Ledger
 	inbox    *inbox.Inbox
 	router   *route.Router
+	jobs     *job.Jobs
 	beside   []func(context.Context) error
 	accounts []Account
 }
@@ -105,6 +107,11 @@ func (a *App) open(ctx context.Context, p *plan) (err error) {
 	if err := a.handlers(p); err != nil {
 		return err
 	}
+	a.jobs, err = job.New(ctx, job.Options{Store: a.ledger, Kinds: a.kinds(p), Log: a.log})
+	if err != nil {
+		return surroundings(err)
+	}
+	a.beside = append(a.beside, a.jobs.Run)
 	a.inbox = inbox.New(inbox.Options{
 		Sources: p.sources, Put: a.queue.Put, Projects: projects(c), Log: a.log, Observe: p.observe.received,
 	})

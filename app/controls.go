@@ -41,6 +41,7 @@ func (a *App) controls(p *plan) (control.Options, error) {
 			return preview(ctx, p.accounts, p.mapping, a.username, r)
 		},
 		Dead: letters{a},
+		Jobs: jobs{a},
 	}, nil
 }
 

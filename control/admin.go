@@ -157,13 +157,8 @@ func (s *Server) deadWork(w http.ResponseWriter, r *http.Request, do func(contex
 
 // deadRequest is strict: a misspelt key must not widen what is dropped.
 func (s *Server) deadRequest(w http.ResponseWriter, r *http.Request) (q DeadRequest, err error) {
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, s.o.MaxBody))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&q); err != nil {
-		return q, invalid(`want {"seqs":[…]}, {"reason":"…"} or {"all":true}, and "dryRun": %w`, err)
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return q, invalid("more than one JSON value")
+	if err := s.strict(w, r, &q, `{"seqs":[…]}, {"reason":"…"} or {"all":true}, and "dryRun"`); err != nil {
+		return q, err
 	}
 	given := 0
 	for _, is := range []bool{len(q.Seqs) > 0, q.Reason != "", q.All} {
@@ -175,6 +170,20 @@ func (s *Server) deadRequest(w http.ResponseWriter, r *http.Request) (q DeadRequ
 		return q, invalid("give one of seqs, reason and all")
 	}
 	return q, nil
+}
+
+// strict reads the one JSON value of a body, in which no key is unknown. want
+// says what it should be.
+func (s *Server) strict(w http.ResponseWriter, r *http.Request, v any, want string) error {
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, s.o.MaxBody))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(v); err != nil {
+		return invalid("want %s: %w", want, err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return invalid("more than one JSON value")
+	}
+	return nil
 }
 
 // respond answers with what a function of Options returned.

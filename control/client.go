@@ -84,32 +84,11 @@ func isAddress(where string) bool {
 // unless that is nil. A body may be nil, an io.Reader sent as it is, or a
 // value sent as JSON. Errors: ErrNotRunning, ErrRefused, or an *Error.
 func (c *Client) Do(ctx context.Context, method, path string, body, out any) error {
-	r, err := reader(body)
-	if err != nil {
-		return fmt.Errorf("%s %s: %w", method, path, err)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, c.base+path, r)
+	res, err := c.send(ctx, method, path, body)
 	if err != nil {
 		return err
 	}
-	if c.token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.token)
-	}
-	res, err := c.http.Do(req)
-	if err != nil && ctx.Err() != nil {
-		return ctx.Err()
-	}
-	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "dial" || err != nil && method == http.MethodGet {
-		return fmt.Errorf("%w answers at %s: %w", ErrNotRunning, c.base, err)
-	}
-	if err != nil {
-		return fmt.Errorf("%s %s was cut off, what it did until then stands: %w", method, path, err)
-	}
 	defer res.Body.Close()
-	if res.StatusCode/100 != 2 {
-		return c.failed(res)
-	}
 	if out == nil {
 		return nil
 	}
@@ -117,6 +96,38 @@ func (c *Client) Do(ctx context.Context, method, path string, body, out any) err
 		return fmt.Errorf("%s %s: answer: %w", method, path, err)
 	}
 	return nil
+}
+
+// send sends a request and returns a successful answer, whose body the caller
+// closes.
+func (c *Client) send(ctx context.Context, method, path string, body any) (*http.Response, error) {
+	r, err := reader(body)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, r)
+	if err != nil {
+		return nil, err
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	res, err := c.http.Do(req)
+	if err != nil && ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" || err != nil && method == http.MethodGet {
+		return nil, fmt.Errorf("%w answers at %s: %w", ErrNotRunning, c.base, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s %s was cut off, what it did until then stands: %w", method, path, err)
+	}
+	if res.StatusCode/100 != 2 {
+		defer res.Body.Close()
+		return nil, c.failed(res)
+	}
+	return res, nil
 }
 
 func (c *Client) failed(res *http.Response) error {

@@ -66,6 +66,8 @@ type Options struct {
 	Map func(ctx context.Context, r MapRequest) (any, error)
 	// Dead lists and works dead letters. Nil: no such routes.
 	Dead Dead
+	// Jobs starts and follows long work. Nil: no such routes.
+	Jobs Jobs
 }
 
 // Errors that functions of Options return to choose the answer, and that a

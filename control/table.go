@@ -64,6 +64,14 @@ func (s *Server) routes() []Route {
 		Route{Method: "POST", Path: "/admin/dead/replay", Access: Operator, slow: true, serve: s.deadReplay},
 		Route{Method: "POST", Path: "/admin/dead/drop", Access: Operator, slow: true, serve: s.deadDrop},
 	)
+	add(o.Jobs != nil,
+		Route{Method: "GET", Path: "/admin/jobs", Access: Viewer, serve: s.jobList},
+		Route{Method: "GET", Path: "/admin/jobs/{id}", Access: Viewer, serve: s.jobShow},
+		Route{Method: "GET", Path: "/admin/jobs/{id}/events", Access: Viewer, slow: true, serve: s.jobEvents},
+		Route{Method: "POST", Path: "/admin/jobs", Access: Operator, serve: s.jobStart},
+		Route{Method: "POST", Path: "/admin/jobs/{id}/stop", Access: Operator, serve: s.jobStop},
+		Route{Method: "POST", Path: "/admin/jobs/{id}/resume", Access: Operator, serve: s.jobResume},
+	)
 	add(o.Profile,
 		Route{Method: "GET", Path: "/debug/pprof/", Access: Operator, serve: pprof.Index},
 		Route{Method: "GET", Path: "/debug/pprof/profile", Access: Operator, slow: true, serve: pprof.Profile},

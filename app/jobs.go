@@ -1,0 +1,87 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/ct2fluent/ct2fluent/control"
+	"github.com/ct2fluent/ct2fluent/job"
+)
+
+// kinds are the kinds of long work that a running process can be asked for.
+func (a *App) kinds(p *plan) []job.Kind {
+	return []job.Kind{}
+}
+
+// jobs are the process's jobs as the HTTP side wants them.
+type jobs struct{ a *App }
+
+func (j jobs) Start(ctx context.Context, r control.JobRequest) (any, error) {
+	account, err := accountOf(j.a.accounts, r.Project)
+	if err != nil {
+		return nil, err
+	}
+	one, err := j.a.jobs.Start(ctx, job.Request{Kind: r.Kind, Project: account.Project, Spec: r.Spec})
+	return one, ofJob(err)
+}
+
+func (j jobs) List() any { return j.a.jobs.List() }
+
+func (j jobs) Get(id string) (any, error) {
+	one, err := j.a.jobs.Get(id)
+	return one, ofJob(err)
+}
+
+func (j jobs) Follow(ctx context.Context, id string) iter.Seq[any] {
+	return func(yield func(any) bool) {
+		for one := range j.a.jobs.Follow(ctx, id) {
+			if !yield(one) {
+				return
+			}
+		}
+	}
+}
+
+func (j jobs) Stop(ctx context.Context, id string) (any, error) {
+	one, err := j.a.jobs.Stop(ctx, id)
+	return one, ofJob(err)
+}
+
+func (j jobs) Resume(ctx context.Context, id string) (any, error) {
+	one, err := j.a.jobs.Resume(ctx, id)
+	return one, ofJob(err)
+}
+
+// ofJob gives an error of the jobs the answer that it needs.
+func ofJob(err error) error {
+	switch {
+	case errors.Is(err, job.ErrNotFound):
+		return fmt.Errorf("%w: %w", control.ErrNotFound, err)
+	case errors.Is(err, job.ErrInvalid):
+		return fmt.Errorf("%w: %w", control.ErrInvalid, err)
+	}
+	return err
+}
+
+// described is a job in one line, without its id.
+func described(one job.Job) string {
+	text := string(one.State)
+	if one.Progress != nil {
+		text += ": " + progressLine(one.Kind, one.Progress)
+	}
+	if one.Why != "" {
+		text += ": " + one.Why
+	}
+	return text
+}
+
+// progressLine writes the progress of a kind of job for a person.
+func progressLine(kind string, progress json.RawMessage) string {
+	switch kind {
+	default:
+		return string(progress)
+	}
+}

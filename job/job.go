@@ -1,0 +1,364 @@
+// Package job keeps long work going: a bulk load, a reconciliation.
+//
+// A Job is durable from Start on: a process that is killed goes on with it at
+// its next start, from the checkpoints that the work has made. It can be
+// stopped, resumed and followed. One job of a kind and project runs at a time,
+// the others wait in line; different kinds run at once.
+//
+// What is kept lies in marks of the ledger: one with all jobs, one for each
+// checkpoint.
+package job
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// A State says how far a job is.
+type State string
+
+// A job is queued, runs, and ends in one of the others. A stopped or failed
+// one can be resumed.
+const (
+	Queued  State = "queued"
+	Running State = "running"
+	Stopped State = "stopped"
+	Failed  State = "failed"
+	Done    State = "done"
+)
+
+// Ended tells whether nothing happens any more unless somebody resumes it.
+func (s State) Ended() bool { return s == Stopped || s == Failed || s == Done }
+
+// A Job is what is kept of one and told of it.
+type Job struct {
+	ID       string          `json:"id"` // its kind and a number: "bulk-7"
+	Kind     string          `json:"kind"`
+	Project  string          `json:"project"`
+	Spec     json.RawMessage `json:"spec,omitempty"` // what was asked for
+	By       string          `json:"by,omitempty"`   // who asked
+	State    State           `json:"state"`
+	Created  time.Time       `json:"created"`
+	Started  time.Time       `json:"started,omitzero"` // the first time
+	Ended    time.Time       `json:"ended,omitzero"`
+	Progress json.RawMessage `json:"progress,omitempty"` // the last that was told
+	Why      string          `json:"why,omitempty"`      // it failed; no personal data
+}
+
+// A Kind of work.
+type Kind struct {
+	Name string
+	// Check refuses a spec before there is a job. The error is for who asked.
+	// Nil takes any.
+	Check func(project string, spec json.RawMessage) error
+	// Run works; nil says that all is done. What fails for a while it tries
+	// again itself: another error ends the job as failed, and its text is told.
+	// When ctx is done it returns ctx's error; it is then called again at the
+	// next start, or when somebody resumes the job, to go on from its
+	// checkpoints.
+	Run func(ctx context.Context, r *Run) error
+}
+
+// A Store keeps notes by name: nil says that one is on disk.
+type Store interface {
+	Mark(ctx context.Context, name string) (string, error)
+	SetMark(ctx context.Context, name, value string) error
+}
+
+// Options of Jobs.
+type Options struct {
+	Store Store
+	Kinds []Kind
+	Log   *slog.Logger // default: none
+}
+
+// Errors that say what is wrong with a request.
+var (
+	ErrNotFound = errors.New("no such job")
+	ErrInvalid  = errors.New("invalid job")
+)
+
+// keep is how many jobs that have ended are remembered.
+const keep = 50
+
+// maxProgress is what the progress of a job may take, in bytes: all jobs are
+// kept in one message of the ledger.
+const maxProgress = 8 << 10
+
+// index is the name of the mark that holds all jobs.
+const index = "jobs"
+
+// Jobs are all jobs of a process. Its methods are safe for concurrent use.
+type Jobs struct {
+	store Store
+	kinds map[string]Kind
+	log   *slog.Logger
+	wake  chan struct{}
+
+	mu   sync.Mutex // held while the index is written
+	next int
+	jobs []*live // oldest first
+}
+
+// A live job is one in memory. Jobs.mu guards it.
+type live struct {
+	Job
+	told    any                // progress that is not yet in Job
+	cancel  context.CancelFunc // not nil: its kind's Run is being called
+	changed chan struct{}      // closed at the next change
+}
+
+// kept is what the index holds.
+type kept struct {
+	Next int   `json:"next"`
+	Jobs []Job `json:"jobs"`
+}
+
+// New reads what is kept. Nothing runs before Run.
+func New(ctx context.Context, o Options) (*Jobs, error) {
+	j := &Jobs{store: o.Store, kinds: map[string]Kind{}, log: o.Log, wake: make(chan struct{}, 1)}
+	if j.log == nil {
+		j.log = slog.New(slog.DiscardHandler)
+	}
+	for _, k := range o.Kinds {
+		j.kinds[k.Name] = k
+	}
+	text, err := o.Store.Mark(ctx, index)
+	if err != nil {
+		return nil, fmt.Errorf("read the jobs: %w", err)
+	}
+	var k kept
+	if text != "" {
+		if err := json.Unmarshal([]byte(text), &k); err != nil {
+			return nil, fmt.Errorf("read the jobs: %w", err)
+		}
+	}
+	j.next = k.Next
+	for _, one := range k.Jobs {
+		j.jobs = append(j.jobs, &live{Job: one, changed: make(chan struct{})})
+	}
+	return j, nil
+}
+
+// A Request asks for a job.
+type Request struct {
+	Kind    string
+	Project string
+	Spec    json.RawMessage
+	By      string
+}
+
+// Start makes a job; when it returns one, the job is on disk. ErrInvalid: the
+// kind is not known, or refuses the spec.
+func (j *Jobs) Start(ctx context.Context, r Request) (Job, error) {
+	k, known := j.kinds[r.Kind]
+	if !known {
+		return Job{}, fmt.Errorf("%w: no kind of job is called %q", ErrInvalid, r.Kind)
+	}
+	if k.Check != nil {
+		if err := k.Check(r.Project, r.Spec); err != nil {
+			return Job{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+		}
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	one := &live{Job: Job{
+		ID: r.Kind + "-" + strconv.Itoa(j.next+1), Kind: r.Kind, Project: r.Project, Spec: r.Spec, By: r.By,
+		State: Queued, Created: time.Now().UTC(),
+	}, changed: make(chan struct{})}
+	j.next++
+	j.jobs = append(j.jobs, one)
+	if err := j.save(ctx); err != nil {
+		// The number is not given again: the mark may be on disk all the same.
+		j.jobs = j.jobs[:len(j.jobs)-1]
+		return Job{}, err
+	}
+	j.kick()
+	return one.view(), nil
+}
+
+// Stop ends a job that has not ended, durably. Its kind's Run may still be
+// finishing when Stop returns. One that has ended is left as it is.
+func (j *Jobs) Stop(ctx context.Context, id string) (Job, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	one := j.find(id)
+	if one == nil {
+		return Job{}, fmt.Errorf("%s: %w", id, ErrNotFound)
+	}
+	if one.State.Ended() {
+		return one.view(), nil
+	}
+	before := one.Job
+	one.State, one.Ended, one.Progress = Stopped, time.Now().UTC(), one.progress()
+	if err := j.save(ctx); err != nil {
+		one.Job = before
+		return Job{}, err
+	}
+	if one.cancel != nil {
+		one.cancel()
+	}
+	one.tell()
+	return one.view(), nil
+}
+
+// Resume has a stopped or failed job go on from its checkpoints. One that is
+// done, queued or running is left as it is.
+func (j *Jobs) Resume(ctx context.Context, id string) (Job, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	one := j.find(id)
+	if one == nil {
+		return Job{}, fmt.Errorf("%s: %w", id, ErrNotFound)
+	}
+	if one.State != Stopped && one.State != Failed {
+		return one.view(), nil
+	}
+	if _, known := j.kinds[one.Kind]; !known {
+		return Job{}, fmt.Errorf("%w: %s: this binary has no jobs of the kind %q", ErrInvalid, id, one.Kind)
+	}
+	before := one.Job
+	one.State, one.Ended, one.Why = Queued, time.Time{}, ""
+	if err := j.save(ctx); err != nil {
+		one.Job = before
+		return Job{}, err
+	}
+	one.tell()
+	j.kick()
+	return one.view(), nil
+}
+
+// Get gives a job.
+func (j *Jobs) Get(id string) (Job, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	one := j.find(id)
+	if one == nil {
+		return Job{}, fmt.Errorf("%s: %w", id, ErrNotFound)
+	}
+	return one.view(), nil
+}
+
+// List gives all jobs that are remembered, the newest first.
+func (j *Jobs) List() []Job {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	all := make([]Job, 0, len(j.jobs))
+	for _, one := range slices.Backward(j.jobs) {
+		all = append(all, one.view())
+	}
+	return all
+}
+
+// tellEvery is how often who follows a job is told of a change, at most.
+const tellEvery = 250 * time.Millisecond
+
+// Follow gives a job as it is and then each time after it has changed, until
+// it has ended or ctx is done. It ends at once where there is no such job.
+func (j *Jobs) Follow(ctx context.Context, id string) iter.Seq[Job] {
+	return func(yield func(Job) bool) {
+		for {
+			j.mu.Lock()
+			one := j.find(id)
+			if one == nil {
+				j.mu.Unlock()
+				return
+			}
+			now, changed := one.view(), one.changed
+			j.mu.Unlock()
+			if !yield(now) || now.State.Ended() {
+				return
+			}
+			if !wait(ctx, time.After(tellEvery)) || !wait(ctx, changed) {
+				return
+			}
+		}
+	}
+}
+
+// wait tells whether c has come before ctx was done.
+func wait[T any](ctx context.Context, c <-chan T) bool {
+	select {
+	case <-c:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (j *Jobs) find(id string) *live {
+	for _, one := range j.jobs {
+		if one.ID == id {
+			return one
+		}
+	}
+	return nil
+}
+
+func (j *Jobs) kick() {
+	select {
+	case j.wake <- struct{}{}:
+	default:
+	}
+}
+
+// save writes the index. Jobs.mu is held.
+func (j *Jobs) save(ctx context.Context) error {
+	ended := 0
+	for _, one := range j.jobs {
+		if one.State.Ended() && one.cancel == nil {
+			ended++
+		}
+	}
+	j.jobs = slices.DeleteFunc(j.jobs, func(one *live) bool {
+		if ended <= keep || !one.State.Ended() || one.cancel != nil {
+			return false
+		}
+		ended--
+		return true
+	})
+	k := kept{Next: j.next}
+	for _, one := range j.jobs {
+		k.Jobs = append(k.Jobs, one.Job)
+	}
+	text, err := json.Marshal(k)
+	if err == nil {
+		err = j.store.SetMark(ctx, index, string(text))
+	}
+	if err != nil {
+		return fmt.Errorf("keep the jobs: %w", err)
+	}
+	return nil
+}
+
+// view is the job with the progress that was told last.
+func (l *live) view() Job {
+	v := l.Job
+	v.Progress = l.progress()
+	return v
+}
+
+func (l *live) progress() json.RawMessage {
+	if l.told == nil {
+		return l.Progress
+	}
+	doc, err := json.Marshal(l.told)
+	if err != nil || len(doc) > maxProgress {
+		doc, _ = json.Marshal(map[string]string{"error": fmt.Sprintf("the progress cannot be shown: %d bytes, %v", len(doc), err)})
+	}
+	return doc
+}
+
+// tell wakes those who follow.
+func (l *live) tell() {
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
