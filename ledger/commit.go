@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"sync"
 	"time"
@@ -33,6 +34,7 @@ type part struct {
 	passing bool   // it is of no use once there is a newer one
 	letters []letter
 	counts  Totals
+	runs    map[string]Totals
 
 	call *call
 	seq  uint64 // where the entry is, once it is written
@@ -85,6 +87,23 @@ type record struct {
 	// Doubt is the sequence of the stream up to which no entry's hash proves
 	// anything.
 	Doubt uint64 `json:"doubt,omitempty"`
+	// Runs are the totals of the runs that have not ended.
+	Runs map[string]Totals `json:"runs,omitempty"`
+}
+
+// count takes in what a part counts.
+func (r record) count(p *part) record {
+	r.Totals = r.plus(p.counts)
+	if len(p.runs) > 0 {
+		r.Runs = maps.Clone(r.Runs)
+		if r.Runs == nil {
+			r.Runs = map[string]Totals{}
+		}
+		for run, t := range p.runs {
+			r.Runs[run] = r.Runs[run].plus(t)
+		}
+	}
+	return r
 }
 
 // commit writes parts, and returns once each has its seq or its err. It does
@@ -177,7 +196,7 @@ func (c *committer) messages(group []*part) ([]*nats.Msg, record, error) {
 	var msgs []*nats.Msg
 	for _, p := range group {
 		if p.counts.Settled() > 0 {
-			next.Totals, dirty = next.plus(p.counts), true
+			next, dirty = next.count(p), true
 		}
 		m := expecting(p.subject, p.data, p.after)
 		if p.passing {
@@ -330,18 +349,7 @@ func (c *committer) doubtUpTo(ctx context.Context, seq uint64) error {
 	next.Doubt = seq
 	at := c.at
 	c.mu.Unlock()
-	data, err := json.Marshal(next)
-	if err != nil {
-		return err
-	}
-	at, err = c.journal.Append(ctx, expecting(totalsSubject, data, at))
-	if err != nil {
-		return err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.totals, c.at = next, at
-	return nil
+	return c.setTotals(ctx, next, at)
 }
 
 // doubts tells whether the hash of the entry at a sequence proves nothing.

@@ -70,13 +70,16 @@ type conclusion struct {
 	news    bool // the entry says more than the last one
 	letters []DeadLetter
 	counts  Totals
+	runs    map[string]Totals // for each run that has not counted the resource before
 }
 
 // conclude says what the answers for one resource, in order, make of its last
 // entry. told is what the handler wants remembered, nil for nothing; floor is
 // the sequence up to which the queue hands nothing out again.
 func conclude(last Entry, answers []answer, told *ct2fluent.Memory, floor uint64, now time.Time) conclusion {
-	c := conclusion{entry: Entry{When: now, Memory: remember(last.Memory, answers, told), Open: above(floor, last.Open)}}
+	c := conclusion{entry: Entry{
+		When: now, Memory: remember(last.Memory, answers, told), Open: above(floor, last.Open), Runs: slices.Clone(last.Runs),
+	}}
 	for _, a := range answers {
 		if !a.noted() {
 			continue
@@ -101,6 +104,7 @@ func conclude(last Entry, answers []answer, told *ct2fluent.Memory, floor uint64
 			c.letters = append(c.letters, DeadLetter{Notification: a.n, Reason: a.reason, Why: why, When: now})
 		}
 	}
+	c.countRuns(answers)
 	c.news = len(c.entry.Results) > 0 || !sameMemory(c.entry.Memory, last.Memory)
 	return c
 }

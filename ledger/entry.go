@@ -59,6 +59,8 @@ type Entry struct {
 	// Open are the settled sequences of the resource that the queue might hand
 	// out again.
 	Open []uint64 `json:"open,omitempty"`
+	// Runs are the last few runs that have counted the resource.
+	Runs []string `json:"runs,omitempty"`
 }
 
 // A Result is what became of one notification.

@@ -31,7 +31,9 @@ func fate(n ct2fluent.Notification) error {
 // hand is a batch: ten notifications of five resources, from a sequence on.
 func hand(first uint64) (batch []ct2fluent.Notification) {
 	for seq := first; seq < first+10; seq++ {
-		batch = append(batch, of(ct2fluent.Ref{Project: "p", TypeID: "customer", ID: fmt.Sprint(first/10%20, seq%5)}, note(seq, 1)))
+		n := of(ct2fluent.Ref{Project: "p", TypeID: "customer", ID: fmt.Sprint(first/10%20, seq%5)}, note(seq, 1))
+		n.Run = "bulk-1"
+		batch = append(batch, n)
 	}
 	return batch
 }
@@ -135,6 +137,19 @@ func TestAddsUpAfterKill(t *testing.T) {
 			Skipped: map[string]uint64{"known": each}, Dead: map[string]uint64{"rejected": each}, DeadLetters: each})
 		if got := totalsText(l.Totals()); got != want {
 			t.Errorf("after kill %d: totals are %q, want %q", kill+1, got, want)
+		}
+		resources := map[ct2fluent.Ref]bool{}
+		for at := uint64(10); at < first; at += 10 {
+			for _, n := range hand(at) {
+				resources[n.Ref] = true
+			}
+		}
+		// By its sequence each resource has the same fate always.
+		of := uint64(len(resources))
+		want = totalsText(Totals{Written: of / 5, Unchanged: of / 5, Merged: of / 5,
+			Skipped: map[string]uint64{"known": of / 5}, Dead: map[string]uint64{"rejected": of / 5}})
+		if got := totalsText(l.RunTotals("bulk-1")); got != want {
+			t.Errorf("after kill %d: the run has counted %q, want each of %d resources once: %q", kill+1, got, of, want)
 		}
 		if err := s.Close(); err != nil {
 			t.Error(err)

@@ -54,6 +54,7 @@ func (l *Ledger) adopt(ctx context.Context, refs []ct2fluent.Ref, ms map[ct2flue
 			When:   time.Now().UTC(),
 			Memory: lay(last.Memory, ms[ref]),
 			Open:   above(l.o.Floor(ref.Project), last.Open),
+			Runs:   last.Runs,
 		}})
 		if err != nil {
 			return nil, err

@@ -120,6 +120,7 @@ func (l *Ledger) Intend(ctx context.Context, ms map[ct2fluent.Ref]ct2fluent.Memo
 			When:   time.Now().UTC(),
 			Memory: lay(r.last.Memory, weaker(r.last.Memory, m)),
 			Open:   above(l.o.Floor(ref.Project), r.last.Open),
+			Runs:   r.last.Runs,
 		}
 		if r.last.seq > 0 && sameMemory(e.Memory, r.last.Memory) {
 			continue
@@ -154,7 +155,7 @@ func newPart(ref ct2fluent.Ref, after uint64, c conclusion) (*part, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &part{subject: subjectOf(ref), after: after, data: data, counts: c.counts}
+	p := &part{subject: subjectOf(ref), after: after, data: data, counts: c.counts, runs: c.runs}
 	for _, d := range c.letters {
 		data, err := d.encode()
 		if err != nil {

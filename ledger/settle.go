@@ -214,10 +214,13 @@ func (l *Ledger) overtaken(ctx context.Context, r *resource, errs []error) (agai
 	return false
 }
 
-// forced is a notification that has its resource worked once more.
+// forced is a notification that has its resource read and worked once more.
 func forced(n ct2fluent.Notification) ct2fluent.Notification {
 	n.Seq, n.Attempts, n.Again, n.Bulk, n.Force, n.Received = 0, 0, false, false, true, time.Now()
 	n.Run = ""
+	if n.Own {
+		n.Body = nil // a read of then
+	}
 	return n
 }
 

@@ -18,8 +18,10 @@ type underTest struct {
 func (u underTest) Close() { u.close() }
 func (u underTest) Crash() { u.crash() }
 
-func (u underTest) Counts() map[string]uint64 {
-	t := u.Totals()
+func (u underTest) Counts() map[string]uint64              { return countsOf(u.Totals()) }
+func (u underTest) RunCounts(run string) map[string]uint64 { return countsOf(u.RunTotals(run)) }
+
+func countsOf(t Totals) map[string]uint64 {
 	counts := map[string]uint64{}
 	note := func(name string, n uint64) {
 		if n > 0 {

@@ -38,10 +38,14 @@ type Ledger interface {
 	Mark(ctx context.Context, name string) (string, error)
 	SetMark(ctx context.Context, name, value string) error
 	Replay(ctx context.Context, seqs ...uint64) (int, error)
+	Counted(ctx context.Context, run string, refs ...ct2fluent.Ref) (map[ct2fluent.Ref]bool, error)
+	EndRun(ctx context.Context, run string) error
 
 	// Counts are the settled ones by outcome, "skipped known" with the reason;
 	// and the dead letters that lie here as "lying". No zeros.
 	Counts() map[string]uint64
+	// RunCounts are those of the resources of a run, without "lying".
+	RunCounts(run string) map[string]uint64
 	// Close ends the ledger, and all on its place, in order.
 	Close()
 	// Crash ends them so that nothing more is kept, as a kill does.
@@ -75,6 +79,9 @@ func Run(t *testing.T, h Harness) {
 		{"who was overtaken and sent nothing lets go", overtakenUnsent},
 		{"a dead letter is replayed once", replay},
 		{"adopted, known and marked", adopted},
+		{"a run counts each resource once", runCountsOnce},
+		{"a run counts what became of the one it was merged into", runCountsFate},
+		{"what a run has counted is remembered with the resource", runIsRemembered},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			d := &desk{t: t, h: h, place: t.TempDir()}
