@@ -151,7 +151,7 @@ func (o *om) apply(w fluent.Write) error {
 	return nil
 }
 
-func (o *om) Scan(_ context.Context, after string, first int) (fluent.Page, error) {
+func (o *om) Scan(_ context.Context, after string, first int, _ bool) (fluent.Page, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	names := slices.Sorted(maps.Keys(o.customers))

@@ -206,7 +206,7 @@ func (a *account) fillMore(ctx context.Context, begun *bool) (done bool, err err
 			return false, fmt.Errorf("note the progress: %w", err)
 		}
 	}
-	page, err := a.To.Scan(ctx, cursor, first)
+	page, err := a.To.Scan(ctx, cursor, first, false)
 	if err != nil {
 		a.pageFailed(fmt.Errorf("scan the customers of Fluent: %w", err))
 		return false, err

@@ -25,7 +25,7 @@ type scanned struct {
 	scan scan
 }
 
-func (s scanned) Scan(_ context.Context, after string, first int) (fluent.Page, error) {
+func (s scanned) Scan(_ context.Context, after string, first int, _ bool) (fluent.Page, error) {
 	return s.scan(after, first)
 }
 
@@ -46,7 +46,7 @@ func emptyWorld(t *testing.T, f func(w *world) scan, options ...func(*Options)) 
 func pages(n int) func(*world) scan {
 	return func(w *world) scan {
 		return func(after string, first int) (fluent.Page, error) {
-			return w.om.Scan(context.Background(), after, min(n, first))
+			return w.om.Scan(context.Background(), after, min(n, first), false)
 		}
 	}
 }
@@ -159,7 +159,7 @@ func TestFillIsTriedAgain(t *testing.T) {
 				if !mended.Load() {
 					return fluent.Page{}, &fluent.Error{Operation: "scan", Kind: fluent.Down, Status: 503}
 				}
-				return w.om.Scan(t.Context(), after, first)
+				return w.om.Scan(t.Context(), after, first, false)
 			}
 		})
 		w.om.customers["1_a"] = existing("1_a", "a", "1")

@@ -33,7 +33,7 @@ type Writer interface {
 	// Write answers for each write, in order; nil says that Fluent has it.
 	Write(ctx context.Context, ws []fluent.Write) []error
 	// Scan gives a page of all customers, after the cursor of the last page.
-	Scan(ctx context.Context, after string, first int) (fluent.Page, error)
+	Scan(ctx context.Context, after string, first int, full bool) (fluent.Page, error)
 }
 
 // A Ledger remembers customers between batches.

@@ -19,7 +19,7 @@ type Attribute struct {
 	Value json.RawMessage `json:"value"`
 }
 
-// A Customer is what a lookup selects.
+// A Customer is what a read selects.
 type Customer struct {
 	ID         string      `json:"id"`
 	Username   string      `json:"username"`
@@ -28,7 +28,7 @@ type Customer struct {
 		ID string `json:"id"`
 	} `json:"retailer"`
 
-	// Filled by Full lookups only.
+	// Filled by what is asked to be full.
 	Title          *string `json:"title"`
 	Country        *string `json:"country"`
 	FirstName      *string `json:"firstName"`

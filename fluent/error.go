@@ -70,7 +70,7 @@ func (k Kind) halts() bool {
 // An Error is why a read or one write failed. Promise 7: it holds what Fluent
 // has names for, never a text that it wrote.
 type Error struct {
-	Operation  string        // "lookup", "write", "scan" or "check"
+	Operation  string        // "lookup", "write", "scan", "find" or "check"
 	Kind       Kind          // what the caller is to do
 	Status     int           // HTTP status; 0 where there was no answer
 	Code       string        // of Fluent or of OAuth; empty for none

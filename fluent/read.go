@@ -3,9 +3,13 @@ package fluent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
+
+	"github.com/ct2fluent/ct2fluent/api"
 )
 
 const (
@@ -133,18 +137,36 @@ func (c *Client) lookup(ctx context.Context, list, each []string, full bool, fou
 
 // Scan reads a page of all customers, with their attributes: those after the
 // cursor of the page before, or the first ones where that is empty. first is 1
-// to 5000; 1000 for 0. An error is an *[Error].
-func (c *Client) Scan(ctx context.Context, after string, first int) (Page, error) {
+// to 5000; 1000 for 0; full fills all fields of a Customer. A page that is too
+// large to be answered or read is asked for again with half as many. An error
+// is an *[Error].
+func (c *Client) Scan(ctx context.Context, after string, first int, full bool) (Page, error) {
 	if first <= 0 {
 		first = 1000
 	}
-	vars := map[string]any{"first": min(first, maxFirst)}
+	for first = min(first, maxFirst); ; first /= 2 {
+		page, err := c.scan(ctx, after, first, full)
+		if err != nil && first > 1 && tooLarge(err) {
+			continue
+		}
+		return page, err
+	}
+}
+
+// tooLarge tells whether a smaller page may succeed where this one failed.
+func tooLarge(err error) bool {
+	var e *Error
+	return errors.Is(err, api.ErrTooLarge) || errors.As(err, &e) && e.Kind == TooBig
+}
+
+func (c *Client) scan(ctx context.Context, after string, first int, full bool) (Page, error) {
+	vars := map[string]any{"first": first}
 	if after != "" {
 		vars["after"] = after
 	}
 	got, err := c.customers(ctx, "scan", request{
 		Query: `query scan($first: Int, $after: String) { customers(first: $first, after: $after) ` +
-			`{ edges { cursor node { ` + few + ` } } pageInfo { hasNextPage } } }`,
+			`{ edges { cursor node { ` + selection(full) + ` } } pageInfo { hasNextPage } } }`,
 		Variables: vars,
 	})
 	if err != nil {
@@ -170,6 +192,41 @@ func (c *Client) Scan(ctx context.Context, after string, first int) (Page, error
 		return Page{}, &Error{Operation: "scan", Kind: Failed, Status: http.StatusOK, Field: "cursor", Err: errUnusable}
 	}
 	return page, nil
+}
+
+// ByID finds customers by Fluent's own ids. The missing are just missing. An
+// error is an *[Error].
+func (c *Client) ByID(ctx context.Context, ids []string, full bool) (map[string]Customer, error) {
+	found := map[string]Customer{}
+	for part := range slices.Chunk(ids, c.maxBatch) {
+		var params, fields []string
+		vars := map[string]any{}
+		for i, id := range part {
+			alias := fmt.Sprintf("c%d", i)
+			params = append(params, "$"+alias+": ID!")
+			fields = append(fields, alias+": customerById(id: $"+alias+") { "+selection(full)+" }")
+			vars[alias] = id
+		}
+		data := map[string]*Customer{}
+		err := c.read(ctx, "find", request{
+			Query:     "query find(" + strings.Join(params, ", ") + ") { " + strings.Join(fields, " ") + " }",
+			Variables: vars,
+		}, &data)
+		if err != nil {
+			return nil, err
+		}
+		for i, id := range part {
+			one, answered := data[fmt.Sprintf("c%d", i)]
+			// Only null says that there is none.
+			if !answered || one != nil && one.ID != id {
+				return nil, &Error{Operation: "find", Kind: Failed, Status: http.StatusOK, Err: errUnusable}
+			}
+			if one != nil {
+				found[id] = *one
+			}
+		}
+	}
+	return found, nil
 }
 
 // Check finds out whether customers can be read and, where a retailer is

@@ -143,7 +143,7 @@ func TestScan(t *testing.T) {
 	})
 	var got []string
 	for after := ""; ; {
-		page, err := c.Scan(t.Context(), after, 3)
+		page, err := c.Scan(t.Context(), after, 3, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -158,7 +158,7 @@ func TestScan(t *testing.T) {
 		t.Errorf("%q in %d pages", got, len(log()))
 	}
 	for ask, want := range map[int]int{0: 1000, 9999: 5000} {
-		if _, err := c.Scan(t.Context(), "", ask); err != nil {
+		if _, err := c.Scan(t.Context(), "", ask, false); err != nil {
 			t.Fatal(err)
 		}
 		if first := log()[len(log())-1].vars["first"]; first != float64(want) {
@@ -171,8 +171,61 @@ func TestScan(t *testing.T) {
 func TestScanThatGoesNowhere(t *testing.T) {
 	for _, edges := range []string{`[]`, `[null]`, `[{"cursor":"","node":{}}]`, `[{"cursor":"here","node":{}}]`} {
 		c, _ := account(t, Options{}, says(200, `{"data":{"customers":{"edges":`+edges+`,"pageInfo":{"hasNextPage":true}}}}`))
-		if _, err := c.Scan(t.Context(), "here", 10); kind(t, err) != Failed {
+		if _, err := c.Scan(t.Context(), "here", 10, false); kind(t, err) != Failed {
 			t.Errorf("%s: %v", edges, err)
+		}
+	}
+}
+
+// A page that is too large is asked for in parts; a full one has all fields.
+func TestScanOfTooLargePages(t *testing.T) {
+	for name, answer := range map[string]func(w http.ResponseWriter){
+		"too large to read": func(w http.ResponseWriter) { w.Header().Set("Content-Length", "999999999") },
+		"too complex":       func(w http.ResponseWriter) { io.WriteString(w, `{"data":null,"errors":[`+fault("C0001E")+`]}`) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, log := account(t, Options{}, func(w http.ResponseWriter, r asked) {
+				if r.vars["first"].(float64) > 1250 {
+					answer(w)
+					return
+				}
+				io.WriteString(w, `{"data":{"customers":{"edges":[{"cursor":"c","node":{"username":"a"}}],"pageInfo":{"hasNextPage":false}}}}`)
+			})
+			page, err := c.Scan(t.Context(), "", 5000, true)
+			if err != nil || len(page.Customers) != 1 || len(log()) != 3 {
+				t.Errorf("%+v, %v after %d requests", page, err, len(log()))
+			}
+			if !strings.Contains(log()[0].query, "primaryPhone") {
+				t.Errorf("not full: %s", log()[0].query)
+			}
+		})
+	}
+	c, log := account(t, Options{}, says(200, `{"data":null,"errors":[`+fault("C0001E")+`]}`))
+	if _, err := c.Scan(t.Context(), "", 4, false); kind(t, err) != TooBig || len(log()) != 3 {
+		t.Errorf("%v after %d requests", err, len(log()))
+	}
+}
+
+func TestByID(t *testing.T) {
+	c, log := account(t, Options{MaxBatch: 2}, func(w http.ResponseWriter, r asked) {
+		var parts []string
+		for _, alias := range r.aliases() {
+			doc := "null"
+			if id := r.vars[alias]; id != "9" {
+				doc = fmt.Sprintf(`{"id":%q,"username":"u%s"}`, id, id)
+			}
+			parts = append(parts, fmt.Sprintf("%q:%s", alias, doc))
+		}
+		fmt.Fprintf(w, `{"data":{%s}}`, strings.Join(parts, ","))
+	})
+	found, err := c.ByID(t.Context(), []string{"1", "9", "2"}, false)
+	if err != nil || len(found) != 2 || found["1"].Username != "u1" || found["2"].Username != "u2" || len(log()) != 2 {
+		t.Errorf("%v, %v after %d requests", found, err, len(log()))
+	}
+	for _, data := range []string{`{}`, `{"c0":{"id":"2"}}`, `{"c0":7}`} {
+		c, _ := account(t, Options{}, says(200, `{"data":`+data+`}`))
+		if _, err := c.ByID(t.Context(), []string{"1"}, false); kind(t, err) != Failed {
+			t.Errorf("%s: %v", data, err)
 		}
 	}
 }
@@ -182,7 +235,7 @@ func TestScanThatGoesNowhere(t *testing.T) {
 func TestNullIsNoPage(t *testing.T) {
 	for _, data := range []string{`null`, `{}`, `{"customers":null}`, `{"customers":{"edges":null}}`} {
 		c, _ := account(t, Options{}, says(200, `{"data":`+data+`}`))
-		if _, err := c.Scan(t.Context(), "", 10); kind(t, err) != Failed {
+		if _, err := c.Scan(t.Context(), "", 10, false); kind(t, err) != Failed {
 			t.Errorf("scan, %s: %v", data, err)
 		}
 		if _, err := c.Lookup(t.Context(), []string{"u"}, false); kind(t, err) != Failed {

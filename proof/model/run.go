@@ -370,4 +370,4 @@ func (o om) Write(_ context.Context, ws []fluent.Write) []error {
 	return errs
 }
 
-func (om) Scan(context.Context, string, int) (fluent.Page, error) { return fluent.Page{}, nil }
+func (om) Scan(context.Context, string, int, bool) (fluent.Page, error) { return fluent.Page{}, nil }

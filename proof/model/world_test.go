@@ -294,7 +294,7 @@ func (s side) apply(w fluent.Write) error {
 	return nil
 }
 
-func (side) Scan(context.Context, string, int) (fluent.Page, error) { return fluent.Page{}, nil }
+func (side) Scan(context.Context, string, int, bool) (fluent.Page, error) { return fluent.Page{}, nil }
 
 // A disk is the ledger's journal as one process has it.
 type disk struct {
