@@ -16,6 +16,11 @@ type Config struct {
 	// Which commercetools project goes to which Fluent account and retailer.
 	Accounts []AccountConfig `yaml:"accounts" required:"true"`
 
+	// Which customers are synced at all: an expression as those of `mapping` that
+	// is true or false; nothing counts as false. The others are skipped
+	// (`not-selected`). Default: all are.
+	Select Expr `yaml:"select,omitempty"`
+
 	// How a commercetools customer becomes a Fluent customer: an expression
 	// ([expr](https://expr-lang.org/docs/language-definition)) for each field,
 	// over `customer`, `addresses` (the default shipping address first, the
@@ -121,6 +126,9 @@ type AccountConfig struct {
 
 	// Where customers are written.
 	Fluent FluentConfig `yaml:"fluent" required:"true"`
+
+	// Which of its customers are synced, in place of the file's `select`.
+	Select Expr `yaml:"select,omitempty"`
 }
 
 // A CommercetoolsConfig is one commercetools project and the way into it.

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,7 +12,15 @@ import (
 // checkMapping compiles the mapping for its mistakes alone, so that they are
 // told together with all others.
 func (d *decoder) checkMapping(c *Config) {
-	_, err := customer.CompileMapping(mappingConfig(c))
+	d.checkCompiled(c, "", mappingConfig(c))
+	for i, a := range c.Accounts {
+		d.checkCompiled(c, fmt.Sprintf("accounts[%d]", i), customer.MappingConfig{Select: expression(a.Select)})
+	}
+}
+
+// checkCompiled tells the mistakes of a mapping whose keys stand below path.
+func (d *decoder) checkCompiled(c *Config, path string, m customer.MappingConfig) {
+	_, err := customer.CompileMapping(m)
 	if err == nil {
 		return
 	}
@@ -29,7 +38,7 @@ func (d *decoder) checkMapping(c *Config) {
 		if !ok {
 			key, what = "mapping", text
 		}
-		if !d.refused(key) {
+		if key = join(path, key); !d.refused(key) {
 			d.fail(at, key, "%s", what)
 		}
 	}
@@ -41,19 +50,21 @@ func (d *decoder) refused(key string) bool {
 	return slices.ContainsFunc(d.problems, func(p Problem) bool { return p.Key == key })
 }
 
+func expression(e Expr) customer.Expression {
+	if e.IsZero() {
+		return customer.Expression{}
+	}
+	return customer.Expression{Text: e.Text, Place: e.At.String()}
+}
+
 // mappingConfig is the mapping as package customer takes it.
 func mappingConfig(c *Config) customer.MappingConfig {
-	expression := func(e Expr) customer.Expression {
-		if e.IsZero() {
-			return customer.Expression{}
-		}
-		return customer.Expression{Text: e.Text, Place: e.At.String()}
-	}
 	text := func(f FieldConfig) customer.Field {
 		return customer.Field{Value: expression(f.Value), TooLong: f.TooLong}
 	}
 	m := c.Mapping
 	out := customer.MappingConfig{
+		Select:         expression(c.Select),
 		Username:       expression(m.Username),
 		IDAttribute:    m.IDAttribute,
 		Cleared:        m.Cleared,

@@ -38,7 +38,7 @@ func (a *App) controls(p *plan) (control.Options, error) {
 			return explain(a.router, c, body), nil
 		},
 		Map: func(ctx context.Context, r control.MapRequest) (any, error) {
-			return preview(ctx, p.accounts, p.mapping, a.username, r)
+			return preview(ctx, p.accounts, a.username, r)
 		},
 		Dead: letters{a},
 		Jobs: jobs{a},

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -80,7 +81,7 @@ func (c *cli) mapping() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("map %s: %w", args[0], err)
 			}
-			if c.json || !diff {
+			if c.json || !diff && p.Skipped == "" {
 				return c.printJSON(p)
 			}
 			printDiff(c.out, p)
@@ -122,11 +123,11 @@ func (c *cli) previewed(ctx context.Context, what, project string, diff bool) (p
 	if !errors.Is(err, control.ErrNotRunning) {
 		return p, err
 	}
-	plan, err := newPlan(c.setup, &Config{ConnectConfig: ConnectConfig{RouteMapping: cfg.RouteMapping, Routes: cfg.Routes}, Accounts: cfg.Accounts, Mapping: cfg.Mapping, at: cfg.at, file: cfg.file}, c.logger(cfg.Log))
+	plan, err := newPlan(c.setup, &Config{ConnectConfig: ConnectConfig{RouteMapping: cfg.RouteMapping, Routes: cfg.Routes}, Accounts: cfg.Accounts, Select: cfg.Select, Mapping: cfg.Mapping, at: cfg.at, file: cfg.file}, c.logger(cfg.Log))
 	if err != nil {
 		return p, err
 	}
-	p, err = preview(ctx, plan.accounts, plan.mapping, nil, r)
+	p, err = preview(ctx, plan.accounts, nil, r)
 	return p, ofSide(err)
 }
 
@@ -147,7 +148,7 @@ func ofSide(err error) error {
 
 // preview maps for the account of the project. Remembered gives the username a
 // customer has in Fluent; nil: nothing is remembered.
-func preview(ctx context.Context, accounts []Account, m *customer.Mapping, remembered func(context.Context, ct2fluent.Ref) (string, error), r control.MapRequest) (customer.Preview, error) {
+func preview(ctx context.Context, accounts []Account, remembered func(context.Context, ct2fluent.Ref) (string, error), r control.MapRequest) (customer.Preview, error) {
 	a, err := accountOf(accounts, r.Project)
 	if err != nil {
 		return customer.Preview{}, err
@@ -165,7 +166,7 @@ func preview(ctx context.Context, accounts []Account, m *customer.Mapping, remem
 			return customer.Preview{}, err
 		}
 	}
-	p, err := customer.Account{Project: a.Project, RetailerID: a.RetailerID, From: a.Commercetools, To: a.Fluent, Mapping: m}.Preview(ctx, q)
+	p, err := customer.Account{Project: a.Project, RetailerID: a.RetailerID, From: a.Commercetools, To: a.Fluent, Mapping: a.Mapping}.Preview(ctx, q)
 	if errors.Is(err, commercetools.ErrNotFound) {
 		return p, fmt.Errorf("%w: %w", control.ErrNotFound, err)
 	}
@@ -188,6 +189,10 @@ func accountOf(accounts []Account, project string) (Account, error) {
 }
 
 func printDiff(out io.Writer, p customer.Preview) {
+	if p.Skipped != "" {
+		fmt.Fprintf(out, "customer %s, version %d: %s, nothing would be written\n", p.ID, p.Version, strings.ReplaceAll(p.Skipped, "-", " "))
+		return
+	}
 	fmt.Fprintf(out, "customer %s, version %d, would %s %s\n", p.ID, p.Version, p.Would, p.Username)
 	if len(p.Differs) == 0 {
 		fmt.Fprintln(out, "nothing differs")

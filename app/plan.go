@@ -46,15 +46,31 @@ func newPlan(s *Setup, c *Config, log *slog.Logger) (*plan, error) {
 }
 
 func (p *plan) compile() error {
-	m, err := customer.CompileMapping(mappingConfig(p.config))
-	if err != nil {
-		return &kindError{ErrConfig, err}
-	}
-	if p.setup.WrapMapping != nil {
-		m = p.setup.WrapMapping(m)
-	}
+	m, err := p.setup.mapping(mappingConfig(p.config))
 	p.mapping = m
-	return nil
+	return err
+}
+
+func (s *Setup) mapping(c customer.MappingConfig) (*customer.Mapping, error) {
+	m, err := customer.CompileMapping(c)
+	if err != nil {
+		return nil, &kindError{ErrConfig, err}
+	}
+	if s.WrapMapping != nil {
+		m = s.WrapMapping(m)
+	}
+	return m, nil
+}
+
+// mappingOf is the mapping of an account: that of all, unless it selects its
+// customers itself.
+func (p *plan) mappingOf(a AccountConfig) (*customer.Mapping, error) {
+	if a.Select.IsZero() {
+		return p.mapping, nil
+	}
+	c := mappingConfig(p.config)
+	c.Select = expression(a.Select)
+	return p.setup.mapping(c)
 }
 
 func (p *plan) account(a AccountConfig) (Account, error) {
@@ -78,7 +94,14 @@ func (p *plan) account(a AccountConfig) (Account, error) {
 	if err != nil {
 		return Account{}, configError(a.At, err)
 	}
-	return Account{Project: a.Commercetools.ProjectKey, Name: a.Fluent.Account, RetailerID: a.Fluent.RetailerID, Commercetools: from, Fluent: to}, nil
+	m, err := p.mappingOf(a)
+	if err != nil {
+		return Account{}, err
+	}
+	return Account{
+		Project: a.Commercetools.ProjectKey, Name: a.Fluent.Account, RetailerID: a.Fluent.RetailerID,
+		Commercetools: from, Fluent: to, Mapping: m,
+	}, nil
 }
 
 // routes are the router's options over these handlers.

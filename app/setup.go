@@ -51,12 +51,11 @@ type HandlerType struct {
 	New func(env Env) (ct2fluent.Handler, error)
 }
 
-// An Env is what a handler may use: the clients of the accounts, the ledger
-// and the mapping. All of it is safe for concurrent use.
+// An Env is what a handler may use: the clients and mappings of the accounts,
+// and the ledger. All of it is safe for concurrent use.
 type Env struct {
 	Accounts []Account
 	Ledger   *ledger.Ledger
-	Mapping  *customer.Mapping
 	Observe  customer.Observe
 	Log      *slog.Logger
 }
@@ -67,6 +66,7 @@ type Account struct {
 	Project       string
 	Name          string // Fluent's account
 	RetailerID    string
+	Mapping       *customer.Mapping // of its customers
 	Commercetools *commercetools.Client
 	Fluent        *fluent.Client
 }

@@ -21,6 +21,10 @@ import (
 //
 // A result that is nil or blank text counts as absent.
 type MappingConfig struct {
+	// Select says whether a customer is synced at all; what is absent is a no.
+	// Default: every customer is.
+	Select Expression
+
 	// Username of a customer Fluent does not have yet; it is remembered and
 	// never changes. Default: `retailerId + "_" + customer.email`.
 	Username Expression
@@ -141,7 +145,8 @@ func CompileMapping(c MappingConfig) (*Mapping, error) {
 	if c.Cleared != clearedNull && c.Cleared != clearedOmit {
 		note(fmt.Errorf("mapping.cleared: %q is neither null nor omit", c.Cleared))
 	}
-	m.username = compile("username", c.Username, defaultUsername, wantText, note)
+	m.selects = compile("select", c.Select, "", wantBool, note)
+	m.username = compile("mapping.username", c.Username, defaultUsername, wantText, note)
 	for _, f := range textFields(&m.config, new(Mapped)) {
 		f.config.TooLong = orElse(f.config.TooLong, tooLongReject)
 		switch {
@@ -153,13 +158,13 @@ func CompileMapping(c MappingConfig) (*Mapping, error) {
 				f.config.Value.prefix()))
 		}
 		m.texts = append(m.texts, text{
-			expression: compile(f.name, f.config.Value, f.preset, wantText, note),
+			expression: compile("mapping."+f.name, f.config.Value, f.preset, wantText, note),
 			name:       f.name,
 			limit:      fluent.Limits[f.name],
 			tooLong:    f.config.TooLong,
 		})
 	}
-	m.promotionOptIn = compile("promotionOptIn", c.PromotionOptIn, "", wantBool, note)
+	m.promotionOptIn = compile("mapping.promotionOptIn", c.PromotionOptIn, "", wantBool, note)
 	names := map[string]bool{}
 	for i := range m.config.Attributes {
 		a := &m.config.Attributes[i]
@@ -182,7 +187,7 @@ func CompileMapping(c MappingConfig) (*Mapping, error) {
 		}
 		names[a.Name] = true
 		m.attributes = append(m.attributes, attribute{
-			expression: compile("attributes."+a.Name, a.Value, "", wantOf(a.Type), note),
+			expression: compile("mapping.attributes."+a.Name, a.Value, "", wantOf(a.Type), note),
 			name:       a.Name,
 			typ:        a.Type,
 		})

@@ -44,6 +44,21 @@ func unchanged(n ct2fluent.Notification, m ct2fluent.Memory, hash, mapping strin
 	return m.Hash != "" && m.Hash == hash && m.Mapping == mapping && !n.Force && !n.Again
 }
 
+// leftOut is the memory of a customer that the mapping, at that version, leaves
+// alone. What Fluent holds of it stays, and is remembered, unless an earlier
+// write may lie above it or it was made by another mapping. Of a username that
+// is merely intended nothing is certain, and no version is done.
+func leftOut(n ct2fluent.Notification, m ct2fluent.Memory, version int64, mapping string) ct2fluent.Memory {
+	if n.Again || n.Force || m.Mapping != mapping {
+		m.Hash, m.Attributes = "", nil
+	}
+	m.Mapping = mapping
+	if m.Username == "" || m.Version > 0 {
+		m.Version = version
+	}
+	return m
+}
+
 // doubt is the memory of a customer of which a write was sent and its outcome
 // is not known: all but the floor and the username is forgotten.
 func doubt(m ct2fluent.Memory) ct2fluent.Memory {

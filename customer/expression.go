@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/expr-lang/expr"
+	"github.com/expr-lang/expr/ast"
 	"github.com/expr-lang/expr/file"
 	"github.com/expr-lang/expr/vm"
 
@@ -156,11 +157,13 @@ func compile(key string, e Expression, preset string, w want, note func(error)) 
 	program, err := expr.Compile(source,
 		expr.Env(environment{}),
 		expr.MaxNodes(maxNodes),
+		expr.Function(absentable, func(args ...any) (any, error) { return args[0], nil }, new(func(any) any)),
+		expr.Patch(absences{}),
 		// The same customer must always give the same result, or nothing would
 		// ever be unchanged.
 		expr.DisableBuiltin("now"))
 	if err != nil {
-		note(fmt.Errorf("%smapping.%s: %w", x.prefix, key, err))
+		note(fmt.Errorf("%s%s: %w", x.prefix, key, err))
 		return nil
 	}
 	if t := program.Node().Type(); !w.admits(t) {
@@ -168,11 +171,32 @@ func compile(key string, e Expression, preset string, w want, note func(error)) 
 			Location: program.Node().Location(),
 			Message:  fmt.Sprintf("this is %s, and %s is wanted", kindOf(t), w),
 		}
-		note(fmt.Errorf("%smapping.%s: %w", x.prefix, key, wrong.Bind(program.Source())))
+		note(fmt.Errorf("%s%s: %w", x.prefix, key, wrong.Bind(program.Source())))
 		return nil
 	}
 	x.program = program
 	return x
+}
+
+// absences lets what a ?. gives be compared where it gives nothing:
+// `customer.customerGroup?.id == "vip"`. The library compares by the type that
+// the field would have, and fails.
+type absences struct{}
+
+// absentable is a function that no expression can name.
+const absentable = "?."
+
+// Visit wraps a chain that is compared, so that its type is open.
+func (absences) Visit(node *ast.Node) {
+	b, ok := (*node).(*ast.BinaryNode)
+	if !ok || b.Operator != "==" && b.Operator != "!=" {
+		return
+	}
+	for _, side := range []*ast.Node{&b.Left, &b.Right} {
+		if chain, ok := (*side).(*ast.ChainNode); ok {
+			ast.Patch(side, &ast.CallNode{Callee: &ast.IdentifierNode{Value: absentable}, Arguments: []ast.Node{chain}})
+		}
+	}
 }
 
 // run gives the result for one customer; nil where it is absent or not mapped.
@@ -197,7 +221,7 @@ func (x *expression) run(machine *vm.VM, env *environment) (any, error) {
 
 // fault is a dead letter for a customer that cannot be mapped.
 func (x *expression) fault(what string) error {
-	return unmappable(fmt.Errorf("%smapping.%s: %s", x.prefix, x.key, what))
+	return unmappable(fmt.Errorf("%s%s: %s", x.prefix, x.key, what))
 }
 
 func unmappable(err error) error {

@@ -244,6 +244,9 @@ func (a *account) apply(ctx context.Context, items []*item) {
 	for _, it := range items {
 		mapped, err := a.Mapping.Apply(ctx, it.customer, a.Project, a.RetailerID)
 		if err != nil {
+			if o, _, _ := ct2fluent.OutcomeOf(err); o == ct2fluent.Skipped {
+				it.memory = leftOut(it.n, it.memory, it.customer.Version, a.Mapping.fingerprint)
+			}
 			it.end(err)
 			continue
 		}

@@ -21,6 +21,7 @@ import (
 // change once made, and is safe for concurrent use.
 type Mapping struct {
 	config         MappingConfig // with every default but those of expressions
+	selects        *expression
 	username       *expression
 	texts          []text
 	promotionOptIn *expression
@@ -45,6 +46,9 @@ type wrap struct {
 	name string
 	f    Mapper
 }
+
+// notSelected is the outcome of a customer that is not to be synced.
+var notSelected = ct2fluent.Skip("not-selected")
 
 // A Mapper is a partner's step after the expressions: it gets their result and
 // gives back what Fluent is to have. For one customer it must always give the
@@ -77,6 +81,9 @@ func fingerprint(c MappingConfig, wraps []wrap) string {
 	}
 	for _, a := range c.Attributes {
 		add(a.Name, a.Type, a.Value.Text)
+	}
+	if c.Select.Text != "" {
+		add("select", c.Select.Text)
 	}
 	add("")
 	for _, w := range wraps {
@@ -126,12 +133,21 @@ func (m Mapped) hash(customerID string) string {
 }
 
 // Apply maps a customer for the account of project and retailer. The error is
-// an outcome: a dead letter (mapping, too-long, no-email) or what a [Mapper]
-// returned.
+// an outcome: Skip("not-selected"), a dead letter (mapping, too-long, no-email)
+// or what a [Mapper] returned.
 func (m *Mapping) Apply(ctx context.Context, c *commercetools.Customer, project, retailerID string) (Mapped, error) {
 	env := &environment{Customer: c, Addresses: ordered(c), RetailerID: retailerID, ProjectKey: project}
 	machine := &vm.VM{MemoryBudget: maxMemory}
 	var out Mapped
+	if m.selects != nil {
+		selected, err := m.selects.truth(machine, env)
+		if err != nil {
+			return Mapped{}, err
+		}
+		if selected == nil || !*selected {
+			return Mapped{}, notSelected
+		}
+	}
 	var err error
 	if out.Username, err = m.username.text(machine, env); err != nil {
 		return Mapped{}, err

@@ -26,9 +26,13 @@ type PreviewRequest struct {
 type Preview struct {
 	ID       string       `json:"id"`
 	Version  int64        `json:"version"`
-	Username string       `json:"username"`
-	Create   fluent.Write `json:"create"` // if Fluent does not have the customer
-	Update   fluent.Write `json:"update"` // if it does
+	Username string       `json:"username,omitempty"`
+	Create   fluent.Write `json:"create,omitzero"` // if Fluent does not have the customer
+	Update   fluent.Write `json:"update,omitzero"` // if it does
+
+	// Skipped is why the customer is left out ("not-selected"); then all that
+	// follows from its mapping is empty.
+	Skipped string `json:"skipped,omitempty"`
 
 	// Filled by Diff: the write that would be sent (create or update), whether
 	// a Fluent customer would be adopted, and where it differs from what
@@ -64,6 +68,9 @@ func (a Account) Preview(ctx context.Context, r PreviewRequest) (Preview, error)
 		}
 	}
 	mapped, err := m.Apply(ctx, c, a.Project, a.RetailerID)
+	if o, reason, _ := ct2fluent.OutcomeOf(err); o == ct2fluent.Skipped {
+		return Preview{ID: c.ID, Version: c.Version, Skipped: reason}, nil
+	}
 	if err != nil {
 		return Preview{}, fmt.Errorf("map customer %s: %w", c.ID, err)
 	}

@@ -41,7 +41,7 @@ func newCustomer(env app.Env) (ct2fluent.Handler, error) {
 	var accounts []customer.Account
 	for _, a := range env.Accounts {
 		accounts = append(accounts, customer.Account{
-			Project: a.Project, RetailerID: a.RetailerID, From: a.Commercetools, To: a.Fluent, Mapping: env.Mapping,
+			Project: a.Project, RetailerID: a.RetailerID, From: a.Commercetools, To: a.Fluent, Mapping: a.Mapping,
 		})
 	}
 	return customer.New(customer.Options{Accounts: accounts, Ledger: env.Ledger, Log: env.Log, Observe: env.Observe})
