@@ -18,12 +18,14 @@ import (
 	jsonv2 "github.com/go-json-experiment/json"
 )
 
-// The subjects of the stream: resources, dead letters, totals, marks.
+// The subjects of the stream: resources, dead letters, totals, marks, and the
+// acts of the audit trail.
 const (
 	resources     = "l.r."
 	letters       = "l.d."
 	totalsSubject = "l.t"
 	marks         = "l.m."
+	acts          = "l.a."
 )
 
 // longestToken keeps a subject far below the 4096 bytes of a NATS protocol

@@ -34,8 +34,8 @@ type Journal interface {
 	// Of another error it is not known which.
 	Append(ctx context.Context, msgs ...*nats.Msg) (last uint64, err error)
 	// Newest gives the last message of each subject that has one. A subject may
-	// hold wildcards, as long as it stands for few; then, and of dead letters,
-	// Seq is the one that Page and Remove know, which may be another.
+	// hold wildcards, as long as it stands for few; then, and of dead letters and
+	// acts, Seq is the one that Page and Remove know, which may be another.
 	Newest(ctx context.Context, subjects ...string) (map[string]Message, error)
 	// Page gives at most n messages of a subject filter from a sequence on, in
 	// the order of the stream.

@@ -68,6 +68,9 @@ type Options struct {
 	// MaxAttempts is how often a notification is tried; default 8.
 	MaxAttempts int
 
+	// Acts is how many acts of operators the audit trail holds; default 10,000.
+	Acts int
+
 	// Floor gives the sequence up to which no notification of a project will
 	// be handed out again. Default: 0 for all, and entries keep every sequence.
 	Floor func(project string) uint64
@@ -102,6 +105,8 @@ type Ledger struct {
 	// removing is held from reading a dead letter to removing it, so that each
 	// is replayed and counted once.
 	removing sync.Mutex
+
+	acting sync.Mutex // held while an act gets its number
 }
 
 // Open opens the ledger in the store. The time it takes does not grow with the
@@ -109,6 +114,9 @@ type Ledger struct {
 func Open(ctx context.Context, o Options) (*Ledger, error) {
 	if o.MaxAttempts == 0 {
 		o.MaxAttempts = 8
+	}
+	if o.Acts == 0 {
+		o.Acts = actsKept
 	}
 	if o.Floor == nil {
 		o.Floor = func(string) uint64 { return 0 }

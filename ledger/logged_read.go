@@ -8,13 +8,15 @@ import (
 )
 
 // cached tells whether the newest of a subject is kept in memory: of resources,
-// totals and marks, but not of dead letters, of which each is read once.
+// totals and marks, but not of dead letters and acts, of which each is read
+// once.
 func cached(subject string) bool {
-	return !strings.HasPrefix(subject, letters) && !strings.ContainsAny(subject, "*>")
+	return !strings.HasPrefix(subject, letters) && !strings.HasPrefix(subject, acts) && !strings.ContainsAny(subject, "*>")
 }
 
 // Newest gives the last message of each subject that has one. Of dead letters,
-// and of subjects with wildcards, Seq is the place that Page and Remove know.
+// of acts, and of subjects with wildcards, Seq is the place that Page and Remove
+// know.
 func (j *logged) Newest(ctx context.Context, subjects ...string) (map[string]Message, error) {
 	if slices.ContainsFunc(subjects, func(s string) bool { return !cached(s) }) {
 		if err := j.flush(ctx); err != nil {
