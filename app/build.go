@@ -53,11 +53,7 @@ func New(ctx context.Context, s *Setup, c *Config, log *slog.Logger) (*App, erro
 		return nil, err
 	}
 	a := &App{Config: c, Sources: p.sources, log: log, accounts: p.accounts}
-	o, err := a.controls(p)
-	if err == nil {
-		a.Control, err = control.New(o)
-	}
-	if err != nil {
+	if a.Control, err = control.New(a.controls(p)); err != nil {
 		return nil, configError(c.At("control"), err)
 	}
 	if _, err := a.Control.Listen(); err != nil {

@@ -38,11 +38,15 @@ func (c *cli) check() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := checkDoor(cfg); err != nil {
+				return err
+			}
 			var found []Finding
 			for _, n := range cfg.Ignored {
 				found = append(found, Finding{What: "configuration", State: "warning", Detail: n.String()})
 			}
 			found = append(found, Finding{What: "configuration", State: "ok", Detail: c.file})
+			found = append(found, doorFindings(cfg)...)
 			if !offline {
 				found = append(found, c.surroundings(cmd.Context(), p)...)
 			}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"regexp"
 	"time"
+
+	"github.com/ct2fluent/ct2fluent/control"
 )
 
 // The route and handler of a file that names none.
@@ -14,6 +16,8 @@ const (
 
 // unclearMargin is what a server may still take after the client has given up.
 const unclearMargin = 5 * time.Second
+
+var tokenNameText = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,40}$`)
 
 var projectKeyText = regexp.MustCompile(`^[A-Za-z0-9_-]{2,36}$`)
 
@@ -34,8 +38,29 @@ func (d *decoder) check(c *Config, o LoadOptions) {
 	if c.Queue.Replicas > 1 && c.Queue.URL == "" {
 		d.fail(c.At("queue.replicas"), "queue.replicas", "more than 1 without a cluster; add queue.url or take it out")
 	}
-	if a := c.Control.Address; a != "" && !a.Loopback() && c.Control.Token.IsZero() {
-		d.fail(c.At("control.address"), "control.address", "others than this machine can reach it; add control.token or listen on 127.0.0.1")
+	d.checkControl(c)
+}
+
+func (d *decoder) checkControl(c *Config) {
+	if a := c.Control.Address; a != "" && !a.Loopback() && c.Control.Token.IsZero() && len(c.Control.Tokens) == 0 {
+		d.fail(c.At("control.address"), "control.address", "others than this machine can reach it; add control.token or control.tokens, or listen on 127.0.0.1")
+	}
+	first := map[string]Pos{}
+	if !c.Control.Token.IsZero() {
+		first[tokenName] = c.At("control.token")
+	}
+	for i, t := range c.Control.Tokens {
+		path := fmt.Sprintf("control.tokens[%d].name", i)
+		switch at, twice := first[t.Name]; {
+		case t.Name == "":
+		case t.Name == control.LocalName:
+			d.fail(c.At(path), path, "%q is the token that is made for each run; take another name", t.Name)
+		case twice:
+			d.fail(c.At(path), path, "%q is the name of the token on line %d already; take another", t.Name, at.Line)
+		case !tokenNameText.MatchString(t.Name):
+			d.fail(c.At(path), path, "not a name; it has up to 40 letters, digits, - _ and .")
+		}
+		first[t.Name] = c.At(path)
 	}
 }
 

@@ -88,7 +88,7 @@ func TestLoadJavaFile(t *testing.T) {
 // The example of the docs loads and leaves no key out.
 func TestLoadExample(t *testing.T) {
 	c := load(t, "../docs/application-connector.example.yml", testOptions(map[string]string{
-		"/run/secrets/fluent_client_secret": "hush\n", "/run/secrets/fluent_password": "hush",
+		"/run/secrets/fluent_client_secret": "hush\n", "/run/secrets/fluent_password": "hush", "/run/secrets/support_token": "hush",
 	}))
 	text, err := os.ReadFile("../docs/application-connector.example.yml")
 	if err != nil {

@@ -18,31 +18,27 @@ import (
 )
 
 // controls are what the HTTP side asks of the stations.
-func (a *App) controls(p *plan) (control.Options, error) {
-	c := a.Config
-	token, err := c.Control.Token.Value()
-	if err != nil {
-		return control.Options{}, err
+func (a *App) controls(p *plan) control.Options {
+	c, o := a.Config, door(a.Config)
+	o.Profile = c.Control.PProf
+	o.File, o.Log, o.Metrics = controlFile(c), a.log, p.observe.metrics
+	o.Ready = func(context.Context) error { return a.ready(p.observe) }
+	o.Held = a.held
+	o.Routes = func() any { return a.router.Routes() }
+	o.Handlers = func() any { return a.router.Handlers() }
+	o.Status = a.Status
+	o.Put = func(ctx context.Context, body []byte) (int, error) { return a.inbox.Put(ctx, body) }
+	o.Resource = a.timelines
+	o.Explain = func(_ context.Context, body []byte) (any, error) {
+		return explain(a.router, c, body), nil
 	}
-	return control.Options{
-		Address: string(c.Control.Address), Token: token, Hosts: c.Control.Hosts, Profile: c.Control.PProf,
-		File: controlFile(c), Log: a.log, Metrics: p.observe.metrics,
-		Ready:    func(context.Context) error { return a.ready(p.observe) },
-		Held:     a.held,
-		Routes:   func() any { return a.router.Routes() },
-		Handlers: func() any { return a.router.Handlers() },
-		Status:   a.Status,
-		Put:      func(ctx context.Context, body []byte) (int, error) { return a.inbox.Put(ctx, body) },
-		Resource: a.timelines,
-		Explain: func(_ context.Context, body []byte) (any, error) {
-			return explain(a.router, c, body), nil
-		},
-		Map: func(ctx context.Context, r control.MapRequest) (any, error) {
-			return preview(ctx, p.accounts, a.username, r)
-		},
-		Dead: letters{a},
-		Jobs: jobs{a},
-	}, nil
+	o.Map = func(ctx context.Context, r control.MapRequest) (any, error) {
+		return preview(ctx, p.accounts, a.username, r)
+	}
+	o.Dead = letters{a}
+	o.Audit = trail{a}
+	o.Jobs = jobs{a}
+	return o
 }
 
 // ready is nil when notifications can be accepted and kept.

@@ -81,11 +81,17 @@ const (
 	maxPage     = 1000
 )
 
-func (s *Server) deadList(w http.ResponseWriter, r *http.Request) {
+// pageLimit is how many a page is to hold at most.
+func pageLimit(r *http.Request) (int, error) {
 	limit, err := number(r, "limit", defaultPage)
 	if err == nil && (limit < 1 || limit > maxPage) {
 		err = invalid("limit is 1 to %d", maxPage)
 	}
+	return int(limit), err
+}
+
+func (s *Server) deadList(w http.ResponseWriter, r *http.Request) {
+	limit, err := pageLimit(r)
 	if err != nil {
 		fail(w, err)
 		return
@@ -95,13 +101,13 @@ func (s *Server) deadList(w http.ResponseWriter, r *http.Request) {
 		fail(w, err)
 		return
 	}
-	letters, err := s.o.Dead.List(r.Context(), r.URL.Query().Get("reason"), after, int(limit))
+	letters, err := s.o.Dead.List(r.Context(), r.URL.Query().Get("reason"), after, limit)
 	if err != nil {
 		fail(w, err)
 		return
 	}
 	page := DeadPage{Letters: append([]DeadLetter{}, letters...)}
-	if len(letters) == int(limit) {
+	if len(letters) == limit {
 		page.After = letters[len(letters)-1].Seq
 	}
 	writeJSON(w, http.StatusOK, page)
@@ -148,6 +154,7 @@ func (s *Server) deadWork(w http.ResponseWriter, r *http.Request, do func(contex
 	if err == nil && !q.DryRun {
 		res.Done, err = do(r.Context(), q.Selection)
 	}
+	note(r, onSelection(q, res), res.Done)
 	if err != nil {
 		fail(w, fmt.Errorf("%w; %d of %d done before", err, res.Done, res.Selected))
 		return

@@ -17,7 +17,7 @@ import (
 var (
 	// ErrNotRunning: no process answers there.
 	ErrNotRunning = errors.New("no running process")
-	// ErrRefused: the token is not that of the process.
+	// ErrRefused: the token is none of the process, or its role is not enough.
 	ErrRefused = errors.New("credentials refused")
 )
 

@@ -3,11 +3,13 @@
 //
 // A [Server] is built from the functions in its [Options]; it knows no other
 // station. All its routes stand in one table ([Server.Routes]). Health is for
-// anyone. Metrics and listings are for anyone on loopback, and need the token
-// off loopback. The admin API always needs the token: one made at the start
-// stands, with the address in use, in a file that only the owner can read,
-// where [Dial] finds it. Host and Origin are checked on every request, so that
-// no web page can reach a process on loopback through a browser.
+// anyone. Metrics and listings are for anyone on loopback, and need a token
+// off loopback. The admin API always needs one: a viewer's reads, an operator's
+// works, too, and what an operator does is kept in an audit trail. One made at
+// the start is an operator's and stands, with the address in use, in a file
+// that only the owner can read, where [Dial] finds it. Host and Origin are
+// checked on every request, so that no web page can reach a process on loopback
+// through a browser.
 //
 // Promise 7: metrics, errors and logs hold identifiers, codes and reasons; what
 // may be personal (a dead letter's body, a mapped customer) is given only to
@@ -21,7 +23,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/ct2fluent/ct2fluent"
@@ -31,7 +32,7 @@ import (
 type Options struct {
 	Address  string       // host:port to listen on; default 127.0.0.1:8080, port 0 takes a free one
 	Listener net.Listener // listened on instead of Address; the Server closes it
-	Token    string       // accepted besides the one made at the start; must be set off loopback
+	Tokens   []Token      // accepted besides the one made at the start; off loopback there must be one
 	Hosts    []string     // further names under which requests may come, such as a proxy's; without port
 	File     string       // written with address and token while the Server runs; empty: none
 	Profile  bool         // serve /debug/pprof to who has the token; default false
@@ -68,6 +69,8 @@ type Options struct {
 	Dead Dead
 	// Jobs starts and follows long work. Nil: no such routes.
 	Jobs Jobs
+	// Audit keeps what operators do. Nil: it is logged only.
+	Audit Audit
 }
 
 // Errors that functions of Options return to choose the answer, and that a
@@ -190,14 +193,14 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("control address %q: %w; write it as host:port", o.Address, err)
 	}
-	if o.Token == "" && !isLoopback(host) {
+	if len(o.Tokens) == 0 && !isLoopback(host) {
 		return nil, fmt.Errorf("control address %q is not on loopback: set a control token, or listen on 127.0.0.1", o.Address)
 	}
-	if strings.ContainsFunc(o.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return nil, errors.New("control token: holds a space, a line end or a character outside ASCII, which no header can carry")
+	if err := checkTokens(o.Tokens); err != nil {
+		return nil, err
 	}
 	s := &Server{o: o, log: o.Log, token: newToken()}
-	s.guard = newGuard(host, o.Hosts, s.token, o.Token)
+	s.guard = newGuard(host, o.Hosts, newKeyring(s.token, o.Tokens, o.Log))
 	if o.Metrics != nil && o.Status != nil {
 		if err := o.Metrics.watch(o.Status); err != nil {
 			return nil, fmt.Errorf("control metrics: %w", err)

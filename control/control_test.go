@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -74,6 +76,46 @@ func (l letters) Drop(_ context.Context, s Selection) (int, error) {
 	return len(seqs), nil
 }
 
+// tokens are an operator's and a viewer's.
+func tokens(operator string) []Token {
+	return []Token{{"ann", Operator, Static(operator)}, {"val", Viewer, Static("looks")}}
+}
+
+// trail is an Audit in memory.
+type trail struct {
+	mu   sync.Mutex
+	acts []Act
+	err  error // of Begin
+}
+
+func (t *trail) Begin(_ context.Context, who, what string) (uint64, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.err != nil {
+		return 0, t.err
+	}
+	t.acts = append(t.acts, Act{Number: uint64(len(t.acts) + 1), Who: who, What: what, Outcome: "begun"})
+	return uint64(len(t.acts)), nil
+}
+
+func (t *trail) End(_ context.Context, a Act) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.acts[a.Number-1] = a
+	return nil
+}
+
+func (t *trail) List(_ context.Context, before uint64, limit int) (page []Act, _ error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, a := range slices.Backward(t.acts) {
+		if (before == 0 || a.Number < before) && len(page) < limit {
+			page = append(page, a)
+		}
+	}
+	return page, nil
+}
+
 // full has every route there is.
 func full() Options {
 	return Options{
@@ -99,6 +141,7 @@ func full() Options {
 			2: {Seq: 2, Reason: "refused", Why: "C0141E"},
 			5: {Seq: 5, Reason: "refused", Why: "C0140E"},
 		},
+		Audit: &trail{},
 	}
 }
 
@@ -155,9 +198,17 @@ func TestNewRefuses(t *testing.T) {
 		{"all addresses of IPv4 without a token", Options{Address: "0.0.0.0:8080"}, "not on loopback"},
 		{"another address without a token", Options{Address: "10.0.0.1:8080"}, "not on loopback"},
 		{"a name that only begins like loopback", Options{Address: "127.0.0.1.example.com:8080"}, "not on loopback"},
-		{"all addresses with a token", Options{Address: ":8080", Token: "t"}, ""},
+		{"all addresses with a token", Options{Address: ":8080", Tokens: []Token{{"t", Operator, Static("t")}}}, ""},
 		{"no port", Options{Address: "localhost"}, "write it as host:port"},
-		{"a token with a line end", Options{Token: "secret\n"}, "control token: holds a space, a line end"},
+		{"a viewer's token alone", Options{Address: ":8080", Tokens: []Token{{"t", Viewer, Static("t")}}}, ""},
+		{"an empty token", Options{Tokens: []Token{{"t", Operator, Static("")}}}, "control token \"t\": is empty"},
+		{"a token without a name", Options{Tokens: []Token{{"", Operator, Static("secret")}}}, "has no name"},
+		{"a token of no role", Options{Tokens: []Token{{"t", Anyone, Static("secret")}}}, "neither a viewer's nor an operator's"},
+		{"two of one name", Options{Tokens: []Token{{"t", Operator, Static("secret")}, {"t", Viewer, Static("secret2")}}}, "two control tokens are named \"t\""},
+		{"one that is named as the one made here", Options{Tokens: []Token{{"local", Viewer, Static("secret")}}}, "two control tokens are named \"local\""},
+		{"two of one value", Options{Tokens: []Token{{"a", Operator, Static("secret")}, {"b", Viewer, Static("secret")}}}, "control tokens \"a\" and \"b\" are the same"},
+		{"a token that cannot be read", Options{Tokens: []Token{{"t", Viewer, func() (string, error) { return "", errors.New("no such file") }}}}, "control token \"t\": no such file"},
+		{"a token with a line end", Options{Tokens: []Token{{"t", Operator, Static("secret\n")}}}, "control token \"t\": holds a space, a line end"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -184,14 +235,14 @@ func TestRoutesWithoutAFunctionDoNotExist(t *testing.T) {
 	if got := len(s.Routes()); got != 3 {
 		t.Errorf("%d routes, want health only: %+v", got, s.Routes())
 	}
-	if got := len(newServer(t, full()).Routes()); got != 19 {
+	if got := len(newServer(t, full()).Routes()); got != 20 {
 		t.Errorf("%d routes with all functions", got)
 	}
 }
 
 func TestHealth(t *testing.T) {
 	down := func(o *Options) { o.Ready = func(context.Context) error { return errors.New("disk is full") } }
-	off := func(o *Options) { o.Address, o.Token = ":8080", "configured" }
+	off := func(o *Options) { o.Address, o.Tokens = ":8080", tokens("configured") }
 	tests := []struct {
 		name, path string
 		with       func(*Options)

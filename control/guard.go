@@ -1,9 +1,7 @@
 package control
 
 import (
-	"crypto/rand"
-	"crypto/sha256"
-	"crypto/subtle"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -17,27 +15,23 @@ type guard struct {
 	anyIP    bool            // listens on all addresses of the machine
 	named    map[string]bool // names given by the user
 	hosts    map[string]bool // these, and those the address gives
-	tokens   [][sha256.Size]byte
+	keys     *keyring
 }
 
-func newGuard(host string, hosts []string, tokens ...string) *guard {
+func newGuard(host string, hosts []string, keys *keyring) *guard {
 	ip, err := netip.ParseAddr(host)
 	g := &guard{
 		loopback: isLoopback(host),
 		anyIP:    host == "" || err == nil && ip.IsUnspecified(),
 		named:    map[string]bool{},
 		hosts:    map[string]bool{"localhost": true, strings.ToLower(host): true},
+		keys:     keys,
 	}
 	for _, h := range hosts {
 		g.named[strings.ToLower(h)] = true
 		g.hosts[strings.ToLower(h)] = true
 	}
 	delete(g.hosts, "")
-	for _, t := range tokens {
-		if t != "" {
-			g.tokens = append(g.tokens, sha256.Sum256([]byte(t)))
-		}
-	}
 	return g
 }
 
@@ -88,29 +82,36 @@ func (g *guard) sameSite(r *http.Request) bool {
 	return strings.EqualFold(u.Host, r.Host) || u.Port() == "" && g.named[strings.ToLower(u.Hostname())]
 }
 
-func (g *guard) admits(a Access, r *http.Request) bool {
-	return a == Anyone || a == OnLoopback && g.loopback || g.hasToken(r)
+// A refusal is why a request does not get in.
+type refusal struct {
+	status int
+	text   string
 }
 
-// hasToken compares hashes, all of them, in a time that tells nothing of the
-// tokens.
-func (g *guard) hasToken(r *http.Request) bool {
-	scheme, given, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	sum := sha256.Sum256([]byte(given))
-	found := 0
-	for i := range g.tokens {
-		found |= subtle.ConstantTimeCompare(sum[:], g.tokens[i][:])
+// admit decides about a request: who it is, or why it is refused. Without a
+// token it is nobody, whom only some routes let in.
+func (g *guard) admit(a Access, r *http.Request) (identity, *refusal) {
+	if a == Anyone || a == OnLoopback && g.loopback {
+		return identity{}, nil
 	}
-	return found == 1 && strings.EqualFold(scheme, "Bearer")
+	given, brought := bearer(r)
+	if !brought {
+		return identity{}, &refusal{http.StatusUnauthorized, "no token; this needs one: Authorization: Bearer TOKEN"}
+	}
+	who, found := g.keys.find(given)
+	switch {
+	case !found:
+		return identity{}, &refusal{http.StatusUnauthorized, "wrong token"}
+	case a == Operator && who.access != Operator:
+		return who, &refusal{http.StatusForbidden, fmt.Sprintf("the token %q is of the role viewer, which only reads; this needs one of the role operator", who.name)}
+	}
+	return who, nil
 }
 
 func isLoopback(host string) bool {
 	ip, err := netip.ParseAddr(host)
 	return strings.EqualFold(host, "localhost") || err == nil && ip.Unmap().IsLoopback()
 }
-
-// newToken makes 130 bits nobody can guess.
-func newToken() string { return rand.Text() }
 
 // reachable is the address under which a process of this machine reaches a
 // listener.

@@ -8,22 +8,24 @@ import (
 )
 
 // Every route × credential × Host × Origin, on loopback and off it: who gets
-// in is decided by the table of routes, before a route does anything.
+// in is decided by the table of routes, before a route does anything. The table
+// is the router's own: a route that is added is tried here.
 func TestWhoGetsIn(t *testing.T) {
 	type header struct{ name, value string }
 	credentials := []struct {
 		header
-		right bool
+		is Access // whose it is; Anyone: nobody's
 	}{
-		{header{"none", ""}, false},
-		{header{"wrong", "Bearer wrong"}, false},
-		{header{"no token", "Bearer "}, false},
-		{header{"another scheme", "Basic configured"}, false},
-		{header{"a token without a scheme", "configured"}, false},
-		{header{"one more letter", "Bearer configuredx"}, false},
-		{header{"made", "Bearer MADE"}, true},
-		{header{"configured", "Bearer configured"}, true},
-		{header{"a scheme in small letters", "bearer configured"}, true},
+		{header{"none", ""}, Anyone},
+		{header{"wrong", "Bearer wrong"}, Anyone},
+		{header{"no token", "Bearer "}, Anyone},
+		{header{"another scheme", "Basic configured"}, Anyone},
+		{header{"a token without a scheme", "configured"}, Anyone},
+		{header{"one more letter", "Bearer configuredx"}, Anyone},
+		{header{"a viewer's", "Bearer looks"}, Viewer},
+		{header{"made", "Bearer MADE"}, Operator},
+		{header{"configured", "Bearer configured"}, Operator},
+		{header{"a scheme in small letters", "bearer configured"}, Operator},
 	}
 	hosts := []struct {
 		header
@@ -49,7 +51,7 @@ func TestWhoGetsIn(t *testing.T) {
 		loopback      bool
 	}{{"on loopback", "127.0.0.1:8080", true}, {"off loopback", "0.0.0.0:8080", false}} {
 		o := full()
-		o.Address, o.Token, o.Hosts = place.address, "configured", []string{"CT2Fluent.example"}
+		o.Address, o.Tokens, o.Hosts = place.address, tokens("configured"), []string{"CT2Fluent.example"}
 		o.Dead = letters{}
 		s := newServer(t, o)
 		for _, route := range s.Routes() {
@@ -57,7 +59,7 @@ func TestWhoGetsIn(t *testing.T) {
 			for _, c := range credentials {
 				for _, h := range hosts {
 					for _, or := range origins {
-						if c.right && h.right && or.right && path == "/debug/pprof/profile" {
+						if c.is == Operator && h.right && or.right && path == "/debug/pprof/profile" {
 							continue // takes a fifth of a second to begin and end
 						}
 						r := httptest.NewRequestWithContext(gone, route.Method, path, strings.NewReader("{}"))
@@ -76,14 +78,20 @@ func TestWhoGetsIn(t *testing.T) {
 						switch {
 						case !h.right || !or.right:
 							want = 403
-						case !c.right && !open:
+						case open:
+						case c.is == Anyone:
 							want = 401
+						case c.is == Viewer && route.Access == Operator:
+							want = 403
 						}
 						if in := w.Code != 401 && w.Code != 403; in != (want == 0) || want != 0 && w.Code != want {
 							t.Errorf("%s, %s %s, credential %s, host %s, origin %s: %d, want %d", place.name, route.Method, path, c.name, h.name, or.name, w.Code, want)
 						}
 						if got := w.Header().Get("X-Content-Type-Options"); got != "nosniff" {
 							t.Errorf("%s: without security headers", path)
+						}
+						if want == 403 && h.right && or.right && !strings.Contains(w.Body.String(), "this needs one of the role operator") {
+							t.Errorf("%s: 403 does not say which role is needed: %s", path, w.Body)
 						}
 						if w.Code == 401 && w.Header().Get("WWW-Authenticate") != "Bearer" {
 							t.Errorf("%s: 401 without WWW-Authenticate", path)
@@ -142,7 +150,7 @@ func TestHosts(t *testing.T) {
 		{named, "internal", false},
 	}
 	for _, tt := range tests {
-		s := newServer(t, Options{Address: tt.address, Token: "t"})
+		s := newServer(t, Options{Address: tt.address, Tokens: tokens("t")})
 		if got := s.guard.knows(tt.host); got != tt.want {
 			t.Errorf("listening on %s, Host %q: %v", tt.address, tt.host, got)
 		}

@@ -23,7 +23,7 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	err := s.o.Ready(r.Context())
 	body := readiness{Ready: err == nil}
 	// Off loopback anyone may ask whether, only who has the token why.
-	if s.guard.admits(OnLoopback, r) {
+	if _, refused := s.guard.admit(OnLoopback, r); refused == nil {
 		body.Held = s.o.Held()
 		if err != nil {
 			body.Reason = err.Error()

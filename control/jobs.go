@@ -47,16 +47,25 @@ func (s *Server) jobStart(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		v, err = s.o.Jobs.Start(r.Context(), q)
 	}
+	if err == nil {
+		note(r, q.Kind, 1)
+	}
 	respond(w, v, err)
 }
 
 func (s *Server) jobStop(w http.ResponseWriter, r *http.Request) {
 	v, err := s.o.Jobs.Stop(r.Context(), r.PathValue("id"))
+	if err == nil {
+		note(r, r.PathValue("id"), 1)
+	}
 	respond(w, v, err)
 }
 
 func (s *Server) jobResume(w http.ResponseWriter, r *http.Request) {
 	v, err := s.o.Jobs.Resume(r.Context(), r.PathValue("id"))
+	if err == nil {
+		note(r, r.PathValue("id"), 1)
+	}
 	respond(w, v, err)
 }
 

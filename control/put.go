@@ -37,6 +37,7 @@ func (s *Server) put(w http.ResponseWriter, r *http.Request) {
 		if body != nil {
 			n, err := s.o.Put(r.Context(), body)
 			res.Put += n
+			note(r, "", res.Put)
 			if err != nil {
 				end = err
 			}

@@ -72,6 +72,7 @@ func (s *Server) routes() []Route {
 		Route{Method: "POST", Path: "/admin/jobs/{id}/stop", Access: Operator, serve: s.jobStop},
 		Route{Method: "POST", Path: "/admin/jobs/{id}/resume", Access: Operator, serve: s.jobResume},
 	)
+	add(o.Audit != nil, Route{Method: "GET", Path: "/admin/audit", Access: Viewer, serve: s.auditList})
 	add(o.Profile,
 		Route{Method: "GET", Path: "/debug/pprof/", Access: Operator, serve: pprof.Index},
 		Route{Method: "GET", Path: "/debug/pprof/profile", Access: Operator, slow: true, serve: pprof.Profile},
@@ -105,9 +106,12 @@ func (s *Server) mux() http.Handler {
 // entry is what every route does before its own work.
 func (s *Server) entry(t Route) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if !s.guard.admits(t.Access, r) {
-			w.Header().Set("WWW-Authenticate", "Bearer")
-			writeError(w, http.StatusUnauthorized, "no or wrong token")
+		who, refused := s.guard.admit(t.Access, r)
+		if refused != nil {
+			if refused.status == http.StatusUnauthorized {
+				w.Header().Set("WWW-Authenticate", "Bearer")
+			}
+			writeError(w, refused.status, refused.text)
 			return
 		}
 		if t.slow {
@@ -116,6 +120,10 @@ func (s *Server) entry(t Route) http.HandlerFunc {
 			c := http.NewResponseController(w)
 			_ = c.SetReadDeadline(time.Time{})
 			_ = c.SetWriteDeadline(time.Time{})
+		}
+		if t.acts() {
+			s.audited(t, who, w, r)
+			return
 		}
 		t.serve(w, r)
 	}

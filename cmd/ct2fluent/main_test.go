@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -65,7 +66,7 @@ func TestScripts(t *testing.T) {
 			return os.WriteFile(to, text, 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "waitfor": waitFor, "until": until, "customer": customer,
+			"exits": exits, "waitfor": waitFor, "until": until, "customer": customer, "asks": asks,
 		},
 	})
 }
@@ -150,6 +151,32 @@ func customer(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	post(ts, "/sandbox/customers", "application/json", ts.ReadFile(args[1]), token.Value, &made)
 	ts.Setenv(args[0], made.Customer.ID)
+}
+
+// asks CODE METHOD URL [TOKEN [FILE]] sends a request, which is to be answered
+// with this code; the answer is in the file answer afterwards.
+func asks(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 || len(args) > 5 {
+		ts.Fatalf("usage: asks CODE METHOD URL [TOKEN [FILE]]")
+	}
+	body := ""
+	if len(args) == 5 {
+		body = ts.ReadFile(args[4])
+	}
+	req, err := http.NewRequest(args[1], args[2], strings.NewReader(body))
+	ts.Check(err)
+	if len(args) > 3 && args[3] != "" {
+		req.Header.Set("Authorization", "Bearer "+args[3])
+	}
+	res, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs("answer"), text, 0o600))
+	if strconv.Itoa(res.StatusCode) != args[0] {
+		ts.Fatalf("%s %s: %s: %s", args[1], args[2], res.Status, text)
+	}
 }
 
 func post(ts *testscript.TestScript, path, kind, body, token string, answer any) {
