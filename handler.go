@@ -50,7 +50,8 @@ func Each(f func(ctx context.Context, n Notification) error) Handler {
 // resource, and lets the older ones share its fate: Merged where it settled,
 // dead where it died, waiting where it waits. A second notification of one ID
 // is skipped as a duplicate. Force and Again of the older ones pass to the
-// newest, so that merging forgets neither.
+// newest, so that merging forgets neither; where one of these has to be read
+// anew, the newest loses the read that it brings along.
 func Latest(h Handler) Handler {
 	return HandlerFunc(func(ctx context.Context, batch []Notification) []error {
 		errs := make([]error, len(batch))
@@ -72,10 +73,14 @@ func Latest(h Handler) Handler {
 			// One that tells no version may be newer than all: what is known of
 			// the others' versions says nothing of it.
 			force = force || n.Version == 0 || passed[at].Version == 0
+			anew := passed[at].asksAnew() || n.asksAnew()
 			if n.Version >= passed[at].Version {
 				passed[at], lead[at] = n, i
 			}
 			passed[at].Force, passed[at].Again = force, again
+			if anew && passed[at].HasRead() {
+				passed[at].Body = nil
+			}
 		}
 		got := h.Handle(ctx, passed)
 		ids := map[string]int{} // first notification of each ID

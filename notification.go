@@ -53,3 +53,13 @@ type Notification struct {
 	Attempts int    // faults of its own so far
 	Again    bool   // handed out before and not settled: an earlier hand-out may have written
 }
+
+// HasRead tells whether the notification brings along the resource as it was
+// read when it was put.
+func (n Notification) HasRead() bool { return n.Own && len(n.Body) > 0 }
+
+// asksAnew tells whether n wants its resource read now: what was read before
+// may be older than what n is about.
+func (n Notification) asksAnew() bool {
+	return !n.HasRead() && (n.Force || n.Version == 0) || n.Again
+}

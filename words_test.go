@@ -112,6 +112,47 @@ func TestLatest(t *testing.T) {
 	}
 }
 
+// A read that a notification brings along is older than what another one of its
+// resource wants to be read now.
+func TestLatestReadsAnew(t *testing.T) {
+	with := func(n ct2fluent.Notification, change func(*ct2fluent.Notification)) ct2fluent.Notification {
+		change(&n)
+		return n
+	}
+	read := func(id string, version int64) ct2fluent.Notification {
+		return with(note(id, "a", version), func(n *ct2fluent.Notification) { n.Own, n.Body = true, []byte("{}") })
+	}
+	force := func(n *ct2fluent.Notification) { n.Force = true }
+	tests := []struct {
+		name  string
+		batch []ct2fluent.Notification
+		want  bool // the read is passed on
+	}{
+		{"alone", []ct2fluent.Notification{read("r3", 3)}, true},
+		{"with an older one", []ct2fluent.Notification{note("a2", "a", 2), read("r3", 3)}, true},
+		{"with an older read", []ct2fluent.Notification{read("r2", 2), read("r3", 3)}, true},
+		{"with a forced one", []ct2fluent.Notification{with(note("a2", "a", 2), force), read("r3", 3)}, false},
+		{"with one that tells no version", []ct2fluent.Notification{read("r3", 3), note("", "a", 0)}, false},
+		{"with one that comes again", []ct2fluent.Notification{with(note("a2", "a", 2), func(n *ct2fluent.Notification) { n.Again = true }), read("r3", 3)}, false},
+		{"forced itself", []ct2fluent.Notification{with(read("r2", 2), force), with(read("r3", 3), force)}, true},
+		{"forced itself, with a forced one", []ct2fluent.Notification{with(note("a2", "a", 2), force), note("a1", "a", 1), with(read("r3", 3), force)}, false},
+		{"after a forced one and another read", []ct2fluent.Notification{with(note("a2", "a", 2), force), read("r3", 3), read("r4", 4)}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			ct2fluent.Latest(ct2fluent.HandlerFunc(func(_ context.Context, batch []ct2fluent.Notification) []error {
+				if len(batch) != 1 || batch[0].HasRead() != tt.want {
+					t.Errorf("passed %+v, want the read: %v", batch, tt.want)
+				}
+				return make([]error, len(batch))
+			})).Handle(t.Context(), tt.batch)
+			if last := tt.batch[len(tt.batch)-1]; last.Own && !last.HasRead() {
+				t.Error("the batch itself was changed")
+			}
+		})
+	}
+}
+
 // Nothing of a resource overtakes one that waits.
 func TestEach(t *testing.T) {
 	var worked []string

@@ -40,6 +40,18 @@ func codeOf(a *api.Answer) (code string, spoken bool) {
 	return code, body.StatusCode == a.Status || code != ""
 }
 
+// Decode reads a customer as [Client.Page] gives it in Bodies. An error is an
+// *[Error]: Refused where a value is not of the type that it should have, Down
+// where this is no customer at all.
+func Decode(data []byte) (*Customer, error) {
+	c, bad := decodeCustomer(data)
+	if bad != nil {
+		bad.Operation = "decode"
+		return nil, bad
+	}
+	return c, nil
+}
+
 var errUnusable = errors.New("unusable answer")
 
 // decodeCustomer reads one customer. An error is an *Error without operation:

@@ -1,6 +1,7 @@
 package commercetools
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net/http"
@@ -16,7 +17,8 @@ import (
 // only ID, Version, CreatedAt and LastModifiedAt; [Client.Customer] says why.
 type Page struct {
 	Customers []Customer
-	Last      bool // nothing comes after it
+	Bodies    [][]byte // of each, as commercetools wrote it; nil where it cannot be read
+	Last      bool     // nothing comes after it
 }
 
 // A Mark is a place in the order of changes: after the customer ID that was
@@ -146,14 +148,16 @@ func (c *Client) page(ctx context.Context, operation string, s Selection, more, 
 		q.Set("limit", strconv.Itoa(limit))
 		_, err := c.query(ctx, operation, q, func(result []byte) *Error {
 			one, bad := decodeCustomer(result)
+			body := bytes.Clone(result)
 			if bad != nil {
+				body = nil
 				// Left out it would make the page look like the last one, or
 				// leave the next without a place to go on from.
 				if one = decodeStub(result); one == nil {
 					return &Error{Kind: Down, Err: errUnusable}
 				}
 			}
-			p.Customers = append(p.Customers, *one)
+			p.Customers, p.Bodies = append(p.Customers, *one), append(p.Bodies, body)
 			return nil
 		})
 		if errors.Is(err, api.ErrTooLarge) && limit > 1 {

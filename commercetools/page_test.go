@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -145,6 +146,17 @@ func TestPage(t *testing.T) {
 			}
 			if got := ids(p); fmt.Sprint(got) != fmt.Sprint(tt.want) || p.Last != tt.last {
 				t.Errorf("got %v, last %v", got, p.Last)
+			}
+			for i, body := range p.Bodies {
+				one, err := Decode(body)
+				if unreadable := p.Customers[i].Email == "" && tt.name == "one that cannot be read" && i == 0; unreadable != (body == nil) {
+					t.Errorf("the body of customer %d is %q", i, body)
+				} else if body != nil && (err != nil || !reflect.DeepEqual(*one, p.Customers[i])) {
+					t.Errorf("the body of customer %d is %+v, %v", i, one, err)
+				}
+			}
+			if len(p.Bodies) != len(p.Customers) {
+				t.Errorf("%d bodies of %d customers", len(p.Bodies), len(p.Customers))
 			}
 		})
 	}

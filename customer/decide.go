@@ -15,8 +15,13 @@ import (
 
 // known tells whether the ledger has the notification's version already, so
 // that there is nothing to do and nothing to ask. What comes again may have
-// been written half, and is never known.
-func known(n ct2fluent.Notification, m ct2fluent.Memory) bool {
+// been written half, and is never known. Bulk work is what brings a changed
+// mapping to customers that did not change: then only what was written under
+// this one is known.
+func known(n ct2fluent.Notification, m ct2fluent.Memory, mapping string) bool {
+	if n.Bulk && m.Mapping != mapping {
+		return false
+	}
 	return n.Version > 0 && m.Version >= n.Version && !n.Force && !n.Again
 }
 

@@ -12,6 +12,8 @@ import (
 
 func TestKnown(t *testing.T) {
 	n := updated("jane", 3)
+	bulk := n
+	bulk.Bulk = true
 	tests := []struct {
 		name   string
 		n      ct2fluent.Notification
@@ -26,9 +28,12 @@ func TestKnown(t *testing.T) {
 		{"forced", forced(n), ct2fluent.Memory{Floor: 4, Version: 4}, false},
 		{"handed out again", again(n), ct2fluent.Memory{Floor: 4, Version: 4}, false},
 		{"of no version", updated("jane", 0), ct2fluent.Memory{Floor: 4, Version: 4}, false},
+		{"bulk, and done under this mapping", bulk, ct2fluent.Memory{Floor: 3, Version: 3, Mapping: "m"}, true},
+		{"bulk, and done under another mapping", bulk, ct2fluent.Memory{Floor: 3, Version: 3, Mapping: "l"}, false},
+		{"bulk, and what Fluent has is in doubt", bulk, ct2fluent.Memory{Floor: 3, Version: 3}, false},
 	}
 	for _, tt := range tests {
-		if got := known(tt.n, tt.memory); got != tt.want {
+		if got := known(tt.n, tt.memory, "m"); got != tt.want {
 			t.Errorf("%s: %v", tt.name, got)
 		}
 	}

@@ -310,6 +310,18 @@ func updated(id string, version int64) ct2fluent.Notification {
 	return ct2fluent.Notification{ID: fmt.Sprintf("%s/%d", id, version), Ref: ref(id), Kind: "ResourceUpdated", Name: "ResourceUpdated", Version: version}
 }
 
+// carried brings along a customer as a page gave it.
+func carried(c commercetools.Customer) ct2fluent.Notification {
+	n := updated(c.ID, c.Version)
+	n.Own, n.Bulk, n.Run = true, true, "bulk-1"
+	body, err := json.Marshal(c)
+	if err != nil {
+		panic(err) // it is made of texts
+	}
+	n.Body = body
+	return n
+}
+
 func again(n ct2fluent.Notification) ct2fluent.Notification  { n.Again = true; return n }
 func forced(n ct2fluent.Notification) ct2fluent.Notification { n.Force = true; return n }
 

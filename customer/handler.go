@@ -218,7 +218,7 @@ func (a *account) work(ctx context.Context, items []*item) {
 		return
 	}
 	for _, it := range items {
-		if known(it.n, it.memory) {
+		if known(it.n, it.memory, a.Mapping.fingerprint) {
 			it.end(ct2fluent.Skip("known"))
 		}
 	}

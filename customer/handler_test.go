@@ -109,6 +109,50 @@ func TestHandleOne(t *testing.T) {
 		{name: "read older than a version that was read once", n: updated("jane", 2), given: func(t *testing.T, w *world) {
 			w.ledger.memories[ref("jane")] = ct2fluent.Memory{Floor: 4, Username: "1_jane@x"}
 		}, want: "retry stale-read", calls: calls{gets: 1}, after: ct2fluent.Memory{Floor: 4, Username: "1_jane@x"}},
+		{name: "brought along: not read again", n: carried(person("jane", 3)), given: knows(2), want: "written", calls: calls{requests: 1},
+			after: ct2fluent.Memory{Floor: 3, Version: 3, Username: "1_jane@x"}},
+		{name: "brought along, and known already", n: carried(person("jane", 3)), given: knows(3), want: "skipped known",
+			after: ct2fluent.Memory{Floor: 3, Version: 3, Username: "1_jane@x"}},
+		{name: "brought along, known and forced", n: forced(carried(person("jane", 3))), given: knows(3), want: "written", calls: calls{requests: 1},
+			after: ct2fluent.Memory{Floor: 3, Version: 3, Username: "1_jane@x"}},
+		{name: "brought along, known, and written under another mapping", n: carried(person("jane", 3)), given: func(t *testing.T, w *world) {
+			knows(3)(t, w)
+			m := w.ledger.memories[ref("jane")]
+			m.Mapping = "another"
+			w.ledger.memories[ref("jane")] = m
+		}, want: "written", calls: calls{requests: 1},
+			after: ct2fluent.Memory{Floor: 3, Version: 3, Username: "1_jane@x"}},
+		{name: "brought along, and handed out again: read anew", n: again(carried(person("jane", 2))), given: knows(2), want: "written", calls: calls{gets: 1, requests: 1},
+			after: ct2fluent.Memory{Floor: 3, Version: 3, Username: "1_jane@x"}},
+		{name: "brought along, and a newer version was read since: read anew", n: carried(person("jane", 2)), given: func(t *testing.T, w *world) {
+			w.ledger.memories[ref("jane")] = ct2fluent.Memory{Floor: 3, Username: "1_jane@x"}
+			w.om.customers["1_jane@x"] = existing("1_jane@x", "jane", "1")
+		}, want: "written", calls: calls{gets: 1, lookups: 1, requests: 1, intents: 0},
+			after: ct2fluent.Memory{Floor: 3, Version: 3, Username: "1_jane@x"}},
+		{name: "brought along by what commercetools sent: a hint, and no read", n: func() ct2fluent.Notification {
+			n := carried(person("jane", 3))
+			n.Own = false
+			return n
+		}(), given: knows(2), want: "written", calls: calls{gets: 1, requests: 1},
+			after: ct2fluent.Memory{Floor: 3, Version: 3, Username: "1_jane@x"}},
+		{name: "another's customer brought along", n: func() ct2fluent.Notification {
+			n := carried(person("john", 3))
+			n.Ref = ref("jane")
+			return n
+		}(), given: knows(2), want: "written", calls: calls{gets: 1, requests: 1},
+			after: ct2fluent.Memory{Floor: 3, Version: 3, Username: "1_jane@x"}},
+		{name: "another version brought along than is said", n: func() ct2fluent.Notification {
+			n := carried(person("jane", 1))
+			n.Version = 3
+			return n
+		}(), given: knows(2), want: "written", calls: calls{gets: 1, requests: 1},
+			after: ct2fluent.Memory{Floor: 3, Version: 3, Username: "1_jane@x"}},
+		{name: "what was brought along cannot be read", n: func() ct2fluent.Notification {
+			n := carried(person("jane", 3))
+			n.Body = []byte("{")
+			return n
+		}(), given: knows(2), want: "written", calls: calls{gets: 1, requests: 1},
+			after: ct2fluent.Memory{Floor: 3, Version: 3, Username: "1_jane@x"}},
 		{name: "gone", given: func(t *testing.T, w *world) { knows(2)(t, w); delete(w.shop.fresh, "jane") },
 			want: "skipped gone", calls: calls{gets: 1}, after: ct2fluent.Memory{Floor: 2, Version: 2, Username: "1_jane@x"}},
 		{name: "not found a moment after it was announced", n: announcedNow(updated("jane", 3)),

@@ -16,11 +16,15 @@ import (
 // per customer. The clients limit all batches together.
 const atOnce = 16
 
-// read gets the customers: many by one query, then by id those the query does
-// not have or has too old.
+// read gets the customers: first those that their notifications bring along,
+// then many by one query, then by id those the query does not have or has too
+// old.
 func (a *account) read(ctx context.Context, items []*item) {
 	var many []*item
 	for _, it := range items {
+		if it.takeCarried(); it.customer != nil {
+			continue
+		}
 		// Rule 1: where the version to expect is not told, a query that lags
 		// could not be found out.
 		if it.n.Version > 0 && !it.n.Force {
@@ -82,6 +86,20 @@ func (a *account) readOne(ctx context.Context, it *item) error {
 		it.end(staleRead(it.n, c.Version, floor(it.n, it.memory)))
 	}
 	return nil
+}
+
+// takeCarried takes the read that the notification brings along, which was made
+// when it was put. The customer is read anew where something newer is known by
+// now (rule 1), where the notification comes again (rule 4), and where what it
+// brings is not this customer.
+func (it *item) takeCarried() {
+	if !it.n.HasRead() || it.n.Again {
+		return
+	}
+	c, err := commercetools.Decode(it.n.Body)
+	if err == nil && c.ID == it.n.Ref.ID && c.Version == it.n.Version {
+		it.take(c)
+	}
 }
 
 // take believes a read, unless it is older than what is known (promise 3).

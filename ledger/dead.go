@@ -154,7 +154,7 @@ func (l *Ledger) replay(ctx context.Context, seqs []uint64) (n int, err error) {
 		again := d.Notification
 		again.Seq, again.Attempts, again.Force, again.Bulk, again.Received = 0, 0, true, true, time.Now()
 		again.Run = ""
-		if again.Own {
+		if again.HasRead() {
 			again.Body = nil // a read of then
 		}
 		ns = append(ns, again)

@@ -218,7 +218,7 @@ func (l *Ledger) overtaken(ctx context.Context, r *resource, errs []error) (agai
 func forced(n ct2fluent.Notification) ct2fluent.Notification {
 	n.Seq, n.Attempts, n.Again, n.Bulk, n.Force, n.Received = 0, 0, false, false, true, time.Now()
 	n.Run = ""
-	if n.Own {
+	if n.HasRead() {
 		n.Body = nil // a read of then
 	}
 	return n

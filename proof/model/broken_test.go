@@ -44,6 +44,8 @@ var breakages = []struct {
 	{"a notification is acknowledged before it is stored", breakage{early: true}},
 	{"another's customer is written over", breakage{product: product{writer: func(w customer.Writer) customer.Writer { return blind{w} }}}},
 	{"what waits is acknowledged", breakage{work: hasty}},
+	{"a read that was brought along is believed, whatever its version", breakage{product: CarriedFloor.product()}},
+	{"what comes again with a read is worked as if it came first", breakage{product: CarriedAgain.product()}},
 }
 
 // Each of them is found among the histories that the product passes, and its

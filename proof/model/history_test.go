@@ -19,7 +19,7 @@ type event struct {
 	after time.Duration // since the one before
 	what  string        // one of happenings
 	who   string
-	back  int // notify: how many versions ago; crash: how many acknowledgements are lost
+	back  int // notify, bulk, anew: how many versions ago; crash: how many acknowledgements are lost
 }
 
 // people are the customers of commercetools. Two of them may come to have one
@@ -33,6 +33,8 @@ var happenings = map[string]string{
 	"share":  "%s gets the email that both want",
 	"undo":   "%s is changed back",
 	"notify": "a notification about %s comes once more",
+	"bulk":   "a bulk run puts %s, as it was read",
+	"anew":   "a bulk run puts %s, as it was read, and has it written in any case",
 	"crash":  "the process is killed and starts again",
 	"stop":   "the process is stopped and starts again",
 	"outage": "both sides are down for two minutes",
@@ -41,7 +43,7 @@ var happenings = map[string]string{
 // drawHistory draws one.
 func drawHistory(t *rapid.T) history {
 	h := history{faults: map[string][]string{}}
-	whats := []string{"tell", "tell", "tell", "email", "crash", "undo", "share", "notify", "change", "stop", "outage"}
+	whats := []string{"tell", "tell", "tell", "email", "crash", "undo", "share", "notify", "change", "stop", "outage", "bulk", "anew"}
 	one := rapid.Custom(func(t *rapid.T) event {
 		return event{
 			after: time.Duration(rapid.SampledFrom([]int{70, 120, 1500, 16000, 0, 20}).Draw(t, "after")) * time.Millisecond,
@@ -74,7 +76,7 @@ func (h history) String() string {
 			says = fmt.Sprintf(says, e.who)
 		}
 		switch {
-		case e.what == "notify" && e.back > 0:
+		case (e.what == "notify" || e.what == "bulk" || e.what == "anew") && e.back > 0:
 			says += fmt.Sprintf(", of %d versions ago", e.back)
 		case e.what == "crash" && e.back > 0:
 			says += fmt.Sprintf(", without the last %d acknowledgements", e.back)

@@ -34,6 +34,7 @@ type Limits struct {
 	Late       int // writes that land later, before D has passed
 	Stale      int // reads older than what was notified or known
 	Duplicates int // notifications that come once more
+	Carried    int // customers that a bulk run puts, as it has read them
 }
 
 // Options of an exploration.

@@ -31,7 +31,11 @@ func TestWhole(t *testing.T) {
 		{name: "a crash, a lost acknowledgement, an unclear answer, a late write, a stale read",
 			o: Options{Limits: Limits{Crashes: 1, Lost: 1, Unclear: 1, Late: 1, Stale: 1}}},
 		{name: "a paused worker wakes after it was overtaken", o: Options{Limits: Limits{Pauses: 1}}},
+		{name: "a bulk run brings a read along, an unclear answer, a late write", o: Options{Limits: Limits{Carried: 1, Unclear: 1, Late: 1}}},
 
+		{name: "a bulk run brings a read along, a crash, a lost acknowledgement", deep: true,
+			o: Options{Limits: Limits{Carried: 1, Crashes: 1, Lost: 1}}},
+		{name: "a bulk run brings a read along, a paused worker", deep: true, o: Options{Limits: Limits{Carried: 1, Pauses: 1}}},
 		{name: "the same, and a notification comes twice", deep: true,
 			o: Options{Limits: Limits{Crashes: 1, Lost: 1, Unclear: 1, Late: 1, Stale: 1, Duplicates: 1}}},
 		{name: "two unclear answers and two late writes", deep: true, o: Options{Limits: Limits{Crashes: 1, Unclear: 2, Late: 2}}},
@@ -75,6 +79,8 @@ func TestEachRuleIsNeeded(t *testing.T) {
 		{"5: what comes again survives a kill", Rule5, Limits{Crashes: 1, Late: 1}},
 		{"6: the username is in the ledger before the create", Rule6, Limits{Unclear: 1}},
 		{"7: who was overtaken has the customer worked again", Rule7, Limits{Pauses: 1}},
+		{"1, of a read that is brought along", CarriedFloor, Limits{Carried: 1}},
+		{"4, of a read that is brought along", CarriedAgain, Limits{Carried: 1, Unclear: 1, Late: 1}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

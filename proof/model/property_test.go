@@ -2,6 +2,7 @@ package model
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -140,6 +141,8 @@ func (p *play) happens(e event) {
 		p.notify(e.who, 0)
 	case "notify":
 		p.notify(e.who, e.back)
+	case "bulk", "anew":
+		p.bulk(e.who, e.back, e.what == "anew")
 	case "crash":
 		p.kill(e.back)
 		p.start()
@@ -177,6 +180,29 @@ func (p *play) notify(who string, back int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.notified[who] = max(p.notified[who], v)
+}
+
+// bulk puts a customer as a bulk run has read it, a while ago.
+func (p *play) bulk(who string, back int, force bool) {
+	p.mu.Lock()
+	v := max(1, len(p.versions[who])-back)
+	c := p.versions[who][v-1]
+	p.mu.Unlock()
+	body, err := json.Marshal(c)
+	if err != nil {
+		panic(err) // it is made of texts
+	}
+	n := ct2fluent.Notification{
+		ID: fmt.Sprint("bulk/", who, "/", v), Ref: ct2fluent.Ref{Project: project, TypeID: "customer", ID: who},
+		Name: "bulk", Version: c.Version, Bulk: true, Own: true, Run: "bulk-1", Force: force, Body: body,
+	}
+	if p.queue.Put(context.Background(), n) != nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.notified[who] = max(p.notified[who], c.Version)
+	p.run[who] = true
 }
 
 // kill ends the process as a kill does.
@@ -237,6 +263,9 @@ func (p *play) judge() {
 	}
 	if got, want := l.Totals().Settled(), p.queue.Received(); got != want {
 		p.violate("%d were received, and %d settled", want, got)
+	}
+	if got, want := l.RunTotals("bulk-1").Settled(), uint64(len(p.run)); got != want {
+		p.violate("a run has put %d customers, and has counted %d", want, got)
 	}
 	dead := map[string]bool{}
 	for d, err := range l.DeadLetters(context.Background(), ledger.Filter{}) {

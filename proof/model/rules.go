@@ -22,6 +22,10 @@ const (
 	Rule6                     // the username is in the ledger only once it is used
 	Rule7                     // who was overtaken lets go, and that is all
 	Rule2Sent                 // an unclear write is sent again at once
+
+	// Of a read that a notification brings along.
+	CarriedFloor // it is believed, whatever is known by now
+	CarriedAgain // what comes again with it is worked as if it came first
 )
 
 // product is the product without the rule.
@@ -36,6 +40,10 @@ func (r Rule) product() product {
 		return product{writer: func(w customer.Writer) customer.Writer { return hopeful{w} }}
 	case Rule2Sent:
 		return product{writer: func(w customer.Writer) customer.Writer { return stubborn{w} }}
+	case CarriedFloor:
+		return product{ledger: func(l customer.Ledger) customer.Ledger { return gullible{l} }, handler: marking}
+	case CarriedAgain:
+		return product{handler: noting(func(n *ct2fluent.Notification) { n.Again = n.Again && !n.HasRead() })}
 	case Rule4:
 		return product{handler: noting(func(n *ct2fluent.Notification) { n.Again = false })}
 	case Rule6:
@@ -66,6 +74,36 @@ func (l floorless) Recall(ctx context.Context, refs ...ct2fluent.Ref) (map[ct2fl
 	for ref, m := range ms {
 		m.Floor, m.Version = 0, 0
 		ms[ref] = m
+	}
+	return ms, err
+}
+
+type carriedKey struct{}
+
+// marking tells gullible of which customers of a batch there is nothing but
+// reads that were brought along.
+func marking(h ct2fluent.Handler) ct2fluent.Handler {
+	return ct2fluent.HandlerFunc(func(ctx context.Context, batch []ct2fluent.Notification) []error {
+		carried := map[ct2fluent.Ref]bool{}
+		for _, n := range batch {
+			before, seen := carried[n.Ref]
+			carried[n.Ref] = n.HasRead() && !n.Again && (before || !seen)
+		}
+		return h.Handle(context.WithValue(ctx, carriedKey{}, carried), batch)
+	})
+}
+
+// gullible knows no floor for the customers that were marked.
+type gullible struct{ customer.Ledger }
+
+func (l gullible) Recall(ctx context.Context, refs ...ct2fluent.Ref) (map[ct2fluent.Ref]ct2fluent.Memory, error) {
+	ms, err := l.Ledger.Recall(ctx, refs...)
+	carried, _ := ctx.Value(carriedKey{}).(map[ct2fluent.Ref]bool)
+	for ref, m := range ms {
+		if carried[ref] {
+			m.Floor, m.Version = 0, 0
+			ms[ref] = m
+		}
 	}
 	return ms, err
 }

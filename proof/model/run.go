@@ -121,7 +121,7 @@ func newRuns(p product) (*runs, error) {
 func (r *runs) begin(batch []ct2fluent.Notification) *node {
 	var key strings.Builder
 	for _, n := range batch {
-		fmt.Fprintf(&key, "%d:%d:%v:%v:%d ", n.Seq, n.Version, n.Force, n.Again, n.Attempts)
+		fmt.Fprintf(&key, "%d:%d:%v:%v:%d:%v ", n.Seq, n.Version, n.Force, n.Again, n.Attempts, n.HasRead())
 	}
 	n := r.roots[key.String()]
 	if n == nil {
@@ -317,6 +317,11 @@ func email(version uint8) string {
 	return "new@x"
 }
 
+// customerOf is a version of the customer.
+func customerOf(version uint8) commercetools.Customer {
+	return commercetools.Customer{ID: jane, Version: int64(version), Email: email(version), LastName: fmt.Sprint(version)}
+}
+
 type shop struct{ g *gate }
 
 func (s shop) Customer(context.Context, string) (*commercetools.Customer, error) {
@@ -324,9 +329,8 @@ func (s shop) Customer(context.Context, string) (*commercetools.Customer, error)
 	if err != nil {
 		return nil, &commercetools.Error{Kind: commercetools.Down}
 	}
-	return &commercetools.Customer{
-		ID: jane, Version: int64(a.version), Email: email(a.version), LastName: fmt.Sprint(a.version),
-	}, nil
+	c := customerOf(a.version)
+	return &c, nil
 }
 
 func (s shop) Customers(context.Context, []string) ([]commercetools.Customer, error) {

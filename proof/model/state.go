@@ -86,7 +86,7 @@ func (s *state) key(b []byte) []byte {
 		b = append(b, byte(n))
 	}
 	b = append(b, s.toPut[:]...)
-	for _, n := range []int{s.left.Crashes, s.left.Pauses, s.left.Lost, s.left.Unclear, s.left.Late, s.left.Stale, len(s.put)} {
+	for _, n := range []int{s.left.Crashes, s.left.Pauses, s.left.Lost, s.left.Unclear, s.left.Late, s.left.Stale, s.left.Carried, len(s.put)} {
 		b = append(b, byte(n))
 	}
 	for v := uint8(1); v <= versions; v++ {
@@ -112,7 +112,7 @@ func (s *state) key(b []byte) []byte {
 			for _, it := range items {
 				n := it.Notification
 				b = append(b, byte(n.Seq), byte(n.Version), byte(n.Attempts), byte(max(0, s.ticks(it)-s.now)))
-				flag(n.Force, n.Again, it.Blocks, it.AtHand, it.Tried)
+				flag(n.Force, n.Again, it.Blocks, it.AtHand, it.Tried, n.HasRead())
 			}
 		}
 	}

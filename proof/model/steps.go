@@ -50,6 +50,18 @@ func (m *machine) steps(s *state) []step {
 		seq := to.receive(ct2fluent.Notification{Version: int64(v)}, m.o.Both)
 		add(to, "notification %d comes: version %d of the customer", seq, v)
 	}
+	if s.left.Carried > 0 && s.idle() {
+		for v := uint8(1); v <= versions; v++ {
+			to := s.copy()
+			to.left.Carried--
+			body, err := json.Marshal(customerOf(v))
+			if err != nil {
+				panic(err) // it is made of texts
+			}
+			seq := to.receive(ct2fluent.Notification{Version: int64(v), Own: true, Bulk: true, Run: "bulk-1", Body: body}, m.o.Both)
+			add(to, "notification %d comes: a bulk run brings version %d of the customer along", seq, v)
+		}
+	}
 	for i, f := range s.flying {
 		// Nobody but who asks Fluent sees what has landed.
 		if !s.asksFluent() {
@@ -472,6 +484,9 @@ func (m *machine) list(batch []ct2fluent.Notification) string {
 		}
 		if n.Force {
 			text += ", forced"
+		}
+		if n.HasRead() {
+			text += ", brought along"
 		}
 		all = append(all, text+")")
 	}

@@ -20,6 +20,7 @@ type world struct {
 	mu       sync.Mutex
 	versions map[string][]commercetools.Customer // of each customer, oldest first
 	fluent   map[string]*kept
+	run      map[string]bool  // the customers that a bulk run has put
 	notified map[string]int64 // the newest version that was acknowledged to its source
 	faults   map[string][]string
 	calls    map[string]int
@@ -39,7 +40,7 @@ type kept struct {
 
 func newWorld(h history) *world {
 	return &world{
-		versions: map[string][]commercetools.Customer{}, fluent: map[string]*kept{}, notified: map[string]int64{},
+		versions: map[string][]commercetools.Customer{}, fluent: map[string]*kept{}, notified: map[string]int64{}, run: map[string]bool{},
 		faults: h.faults, calls: map[string]int{}, blamed: map[string]int{}, busy: map[string]int{},
 	}
 }
