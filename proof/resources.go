@@ -37,7 +37,8 @@ func resources(ctx context.Context, p *prover) error {
 	}
 	return abreast(3, []shortage{
 		{"much that waits", waiting},
-		{"the disk is full", diskFull},
+		{"the disk is full", func(ctx context.Context, p *prover) error { return diskFull(ctx, p, "16MiB", 0) }},
+		{"the disk is full in the middle of a write", func(ctx context.Context, p *prover) error { return diskFull(ctx, p, "1B", 48<<10) }},
 		{"the disk cannot be written", readOnly},
 		{"few descriptors", fewDescriptors},
 		{"answers without end", bigAnswers},
@@ -150,9 +151,11 @@ func (w *world) onDiskOf(options string) (unmount func(), err error) {
 	return func() { _ = exec.Command("umount", "-l", w.store()).Run() }, nil
 }
 
-// diskFull fills the disk under a process at work, to the last byte.
-func diskFull(ctx context.Context, p *prover) error {
-	w, err := p.newWorld(ctx, setup{config: "queue: { store: STORE, min-free: 16MiB }\n"})
+// diskFull fills the disk under a process at work but for some bytes. By what
+// is to stay free the process finds out before a write fails, or by the write
+// that does.
+func diskFull(ctx context.Context, p *prover, minFree string, left int64) error {
+	w, err := p.newWorld(ctx, setup{config: "queue: { store: STORE, min-free: " + minFree + " }\n"})
 	if err != nil {
 		return err
 	}
@@ -181,7 +184,7 @@ func diskFull(ctx context.Context, p *prover) error {
 				time.Sleep(time.Millisecond)
 			}
 		})
-		err := w.fillDisk()
+		err := w.fillDisk(left)
 		stop()
 		changes.Wait()
 		if err != nil {
@@ -191,12 +194,17 @@ func diskFull(ctx context.Context, p *prover) error {
 			return fmt.Errorf("after there was room again: %w\n%s", err, w.lastSaid())
 		}
 	}
-	p.note("disk full three times: 503 while it was, went on by itself")
+	failed := bytes.Count(w.said(w.process), []byte("the disk takes writes again"))
+	if left > 0 && failed == 0 {
+		return errors.New("no write has failed")
+	}
+	p.note("disk full three times, %s to stay free: 503 while it was, went on by itself; %d times after a write had failed", minFree, failed)
 	return w.verify(nil)
 }
 
-// fillDisk leaves no byte until the process has said so, and then makes room.
-func (w *world) fillDisk() error {
+// fillDisk leaves no more than these bytes until the process has said so, and
+// then makes room.
+func (w *world) fillDisk(left int64) error {
 	name := filepath.Join(w.store(), "filler")
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -208,6 +216,9 @@ func (w *world) fillDisk() error {
 		if _, err := f.Write(block); err != nil {
 			block = block[:len(block)/2]
 		}
+	}
+	if full, err := f.Seek(0, io.SeekCurrent); err != nil || f.Truncate(full-left) != nil {
+		return errors.Join(err, errors.New("the filler cannot be made smaller"))
 	}
 	ready := func() int {
 		c, err := control.ReadFile(filepath.Join(w.store(), "control.json"))

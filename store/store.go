@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
@@ -55,13 +54,13 @@ type Options struct {
 // A Store is a connection to JetStream. All methods are safe for concurrent
 // use.
 type Store struct {
-	o      Options
-	lock   *os.File
-	server *server.Server // nil with URL
-	conn   *nats.Conn
-	js     jetstream.JetStream
-	clean  bool
-	start  uint64
+	o     Options
+	lock  *os.File
+	conn  *nats.Conn
+	js    jetstream.JetStream
+	clean bool
+	start uint64
+	embedded
 }
 
 // The stream that tells how the last run ended.
@@ -88,6 +87,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		o.Free = free
 	}
 	s := &Store{o: o}
+	s.embedded.hurt = make(chan struct{}, 1)
 	if err := s.open(ctx); err != nil {
 		s.shutdown()
 		return nil, err
@@ -135,31 +135,16 @@ func (s *Store) embed() error {
 	if err := s.room(); err != nil {
 		return err
 	}
-	s.server, err = server.NewServer(&server.Options{
-		ServerName: "ct2fluent",
-		DontListen: true,
-		JetStream:  true,
-		StoreDir:   s.o.Dir,
-		// Promise 1: JetStream left to itself syncs every two minutes.
-		SyncAlways: true,
-		MaxPayload: MaxPayload,
-		// The server would refuse streams larger than what is free now; how
-		// full the disk may get is decided by Room.
-		JetStreamMaxStore: 1 << 60,
-		NoSigs:            true,
-	})
-	if err != nil {
-		return fmt.Errorf("make the JetStream server: %w", err)
+	if s.server, err = s.serve(); err != nil {
+		return err
 	}
-	s.server.SetLoggerV2(logger{s.o.Log}, false, false, false)
-	s.server.Start()
-	if !s.server.ReadyForConnections(30*time.Second) || !s.server.JetStreamEnabled() {
-		return fmt.Errorf("start JetStream in %s: see the log", s.o.Dir)
-	}
-	s.conn, err = nats.Connect("", append(s.options(), nats.InProcessServer(s.server))...)
+	s.conn, err = nats.Connect("", append(s.options(), nats.InProcessServer(s), nats.ReconnectWait(mendPause), nats.ReconnectBufSize(-1))...)
 	if err != nil {
 		return fmt.Errorf("connect to the JetStream server: %w", err)
 	}
+	mending, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	s.mending.Go(func() { s.mend(mending) })
 	return nil
 }
 
@@ -195,7 +180,7 @@ func (s *Store) Replicas() int { return s.o.Replicas }
 
 // Embedded tells that the server runs in this process, which alone has the
 // store.
-func (s *Store) Embedded() bool { return s.server != nil }
+func (s *Store) Embedded() bool { return s.o.URL == "" }
 
 // Clean tells that the run before this one ended by Close, or that there was
 // none.
@@ -206,10 +191,11 @@ func (s *Store) Clean() bool { return s.clean }
 func (s *Store) Start() uint64 { return s.start }
 
 // Room returns nil when more may be written, ErrNoRoom when the disk is nearly
-// full, and another error when the server has stopped storing.
+// full, and another error while the disk refuses what the server writes. Both
+// pass by themselves once there is room.
 func (s *Store) Room() error {
-	if s.server != nil && !s.server.JetStreamEnabled() {
-		return errors.New("JetStream has stopped storing: see the log, then start again")
+	if err := s.whole(); err != nil {
+		return err
 	}
 	return s.room()
 }
@@ -299,6 +285,10 @@ func (s *Store) Close() error {
 func (s *Store) Crash() { s.shutdown() }
 
 func (s *Store) shutdown() {
+	if s.stop != nil {
+		s.stop()
+		s.mending.Wait()
+	}
 	if s.conn != nil {
 		s.conn.Close()
 	}
@@ -310,14 +300,3 @@ func (s *Store) shutdown() {
 		s.lock.Close()
 	}
 }
-
-// logger passes on what the server warns of.
-type logger struct{ log *slog.Logger }
-
-func (l logger) Noticef(string, ...any) {}
-func (l logger) Debugf(string, ...any)  {}
-func (l logger) Tracef(string, ...any)  {}
-
-func (l logger) Warnf(f string, v ...any)  { l.log.Warn("store: " + fmt.Sprintf(f, v...)) }
-func (l logger) Errorf(f string, v ...any) { l.log.Error("store: " + fmt.Sprintf(f, v...)) }
-func (l logger) Fatalf(f string, v ...any) { l.log.Error("store: " + fmt.Sprintf(f, v...)) }
