@@ -45,6 +45,7 @@ func (c *cli) check() *cobra.Command {
 			for _, n := range cfg.Ignored {
 				found = append(found, Finding{What: "configuration", State: "warning", Detail: n.String()})
 			}
+			found = append(found, p.warnings()...)
 			found = append(found, Finding{What: "configuration", State: "ok", Detail: c.file})
 			found = append(found, doorFindings(cfg)...)
 			if !offline {
@@ -88,6 +89,18 @@ func (c *cli) report(cfg *Config, found []Finding) error {
 		return &kindError{errSaid, worst}
 	}
 	return nil
+}
+
+// warnings are what the sources say of how they were set up.
+func (p *plan) warnings() (found []Finding) {
+	for _, l := range p.config.Listeners {
+		if s, ok := p.sources[l.ID].(interface{ Warnings() [][2]string }); ok {
+			for _, w := range s.Warnings() {
+				found = append(found, Finding{What: "listener " + l.ID, State: "warning", Detail: w[0], Remedy: w[1]})
+			}
+		}
+	}
+	return found
 }
 
 // surroundings looks at what a run needs besides its configuration.

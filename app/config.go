@@ -371,14 +371,54 @@ type SQSConfig struct {
 
 // A WebhookConfig holds the options of a listener of type webhook.
 type WebhookConfig struct {
-	// Where it listens; port 0 takes a free one.
+	// Where it listens; port 0 takes a free one. Several webhooks may have one
+	// address, each with a path of its own.
 	Address Address `yaml:"address" default:"127.0.0.1:8081"`
 
 	// Path to which notifications are posted.
 	Path URLPath `yaml:"path" default:"/notifications"`
 
-	// The bearer token that a sender must bring.
-	Token Secret `yaml:"token" required:"true"`
+	// How a sender shows who it is: `token` (`Authorization: Bearer …`), `basic`
+	// (user and password), `api-key` (a header), `sns` (SNS' signature), `pubsub`
+	// (Pub/Sub's OIDC token) or `eventgrid` (Event Grid's key, with its
+	// handshakes). See [listeners.md](listeners.md).
+	Auth string `yaml:"auth" default:"token" oneof:"token basic api-key sns pubsub eventgrid"`
+
+	// `token`: the bearer token that a sender must bring.
+	Token Secret `yaml:"token,omitempty"`
+
+	// `basic`: the user that a sender must name.
+	Username string `yaml:"username,omitempty"`
+
+	// `basic`: the user's password.
+	Password Secret `yaml:"password,omitempty"`
+
+	// `api-key`, `eventgrid`: the key that a sender must bring.
+	Key Secret `yaml:"key,omitempty"`
+
+	// `api-key`, `eventgrid`: the header that holds the key. Default: `X-Api-Key`;
+	// for `eventgrid` `aeg-sas-key`.
+	Header string `yaml:"header,omitempty"`
+
+	// `eventgrid`: the parameter of the URL that may hold the key in place of
+	// the header. Default: `code`.
+	Query string `yaml:"query,omitempty"`
+
+	// `sns`: ARN of the topic. Messages of others are refused.
+	TopicARN string `yaml:"topic-arn,omitempty"`
+
+	// `pubsub`: the audience of the push subscription.
+	Audience string `yaml:"audience,omitempty"`
+
+	// `pubsub`: email of the service account as which the subscription pushes.
+	ServiceAccount string `yaml:"service-account,omitempty"`
+
+	// File of a TLS certificate as PEM, its issuers behind it; read again when
+	// it changes. Without one the listener has no TLS.
+	TLSCert string `yaml:"tls-cert,omitempty"`
+
+	// File of the certificate's key, as PEM.
+	TLSKey string `yaml:"tls-key,omitempty"`
 
 	// How large a body may be.
 	MaxBody Size `yaml:"max-body" default:"1MiB" min:"1KiB" max:"64MiB"`
@@ -390,8 +430,10 @@ type LoadOptions struct {
 	// to the struct of its options: fields with the tags yaml (the key),
 	// default, required, min, max and oneof, of the types string, bool, int,
 	// int64, float64, time.Duration, Size, Secret, of any type that is an
-	// encoding.TextUnmarshaler, of slices of these, or structs. Default: sqs
-	// with SQSConfig and webhook with WebhookConfig.
+	// encoding.TextUnmarshaler, of slices of these, or structs. What the tags
+	// cannot say, a method Check() []Problem of the struct can: of each problem
+	// the key and what it is. Default: sqs with
+	// SQSConfig and webhook with WebhookConfig.
 	Listeners map[string]func() any
 
 	// WithoutListeners takes a file that names none.

@@ -86,8 +86,29 @@ func (d *decoder) options(l *ListenerConfig, mode string, known map[string]func(
 		d.fail(at, path, "the options of type %s in this binary are no pointer to a struct, but %T", l.Type, l.Options)
 		return
 	}
+	before := len(d.problems)
 	d.keys(l.entries, l.At, path, v.Elem())
+	d.checkOptions(l, path, d.problems[before:])
 	l.entries = nil // they may hold secrets as they stand in the file
+}
+
+// checkOptions asks the options what is wrong with them as a whole. Of a key
+// that is wrong by itself enough is said; so is of a misspelt one, which may be
+// what is missing.
+func (d *decoder) checkOptions(l *ListenerConfig, path string, told []Problem) {
+	c, ok := l.Options.(interface{ Check() []Problem })
+	if !ok || slices.ContainsFunc(told, func(p Problem) bool { return strings.HasPrefix(p.What, "unknown key") }) {
+		return
+	}
+	for _, p := range c.Check() {
+		where, key := l.At, join(path, p.Key)
+		if at, given := d.at[key]; given {
+			where = at
+		}
+		if !slices.ContainsFunc(told, func(t Problem) bool { return t.Key == d.shown(key) }) {
+			d.fail(where, key, "%s", p.What)
+		}
+	}
 }
 
 // MarshalYAML writes the listeners as the file has them.

@@ -29,13 +29,15 @@ type plan struct {
 func newPlan(s *Setup, c *Config, log *slog.Logger) (*plan, error) {
 	p := &plan{setup: s, config: c, log: log, observe: newObserver(s.version(), c), sources: map[string]ct2fluent.Source{}}
 	errs := []error{p.compile(), p.checkRoutes()}
+	earlier := map[string][]ct2fluent.Source{} // by type
 	for _, l := range c.Listeners {
-		src, err := s.Sources[l.Type].New(l.Options, SourceEnv{Name: l.ID, Log: log.With("listener", l.ID), Observe: p.observe.source(l.ID)})
+		src, err := p.source(l, earlier[l.Type])
 		if err != nil {
 			errs = append(errs, configError(l.At, fmt.Errorf("listener %s: %w", l.ID, err)))
 			continue
 		}
 		p.sources[l.ID] = src
+		earlier[l.Type] = append(earlier[l.Type], src)
 	}
 	for _, a := range c.Accounts {
 		account, err := p.account(a)
@@ -43,6 +45,23 @@ func newPlan(s *Setup, c *Config, log *slog.Logger) (*plan, error) {
 		p.accounts = append(p.accounts, account)
 	}
 	return p, errors.Join(errs...)
+}
+
+// source makes the source of a listener, beside those of its type before it.
+func (p *plan) source(l ListenerConfig, earlier []ct2fluent.Source) (ct2fluent.Source, error) {
+	t := p.setup.Sources[l.Type]
+	src, err := t.New(l.Options, SourceEnv{Name: l.ID, Log: p.log.With("listener", l.ID), Observe: p.observe.source(l.ID)})
+	if err == nil && t.Join != nil {
+		err = t.Join(src, earlier)
+	}
+	if err != nil {
+		return nil, err
+	}
+	address := string(p.config.Control.Address)
+	if o, ok := src.(interface{ Overlaps(address string) bool }); ok && o.Overlaps(address) {
+		return nil, fmt.Errorf("its address is that of control.address (%s); give one of them another port", address)
+	}
+	return src, nil
 }
 
 func (p *plan) compile() error {

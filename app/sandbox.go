@@ -247,7 +247,7 @@ func (c *cli) playSandbox(ctx context.Context, o sandboxOptions) (err error) {
 	setup.Sources = map[string]SourceType{"webhook": {
 		Options: func() any { return new(WebhookConfig) },
 		New: func(options any, env SourceEnv) (ct2fluent.Source, error) {
-			return webhook.New(webhook.Options{Listener: listener, Token: options.(*WebhookConfig).Token.Value, Log: env.Log, Observe: env.Observe})
+			return webhook.New(webhook.Options{Listener: listener, Auth: webhook.Token(options.(*WebhookConfig).Token.Value), Log: env.Log, Observe: env.Observe})
 		},
 	}}
 	cfg, err := parseConfig("sandbox.yml", []byte(sandboxConfig(o.store, ctServer.URL, fluentServer.URL)), LoadOptions{Listeners: setup.listeners()})

@@ -28,9 +28,19 @@ type SourceType struct {
 	// Options makes a pointer to the struct of the listener's options with
 	// their defaults; the file is decoded into it. See [LoadOptions].
 	Options func() any
-	// New makes a source from what Options made. It does no I/O: an error is
-	// one of the configuration.
+	// New makes a source from what Options made. It reads files that the
+	// configuration names, and does no other I/O: an error is one of the
+	// configuration. What a source has besides Run is used where it is there:
+	//
+	//	Listen() (net.Addr, error)     takes its address at the start
+	//	Check(context.Context) error   asks its service, for ct2fluent check
+	//	Warnings() [][2]string         what is right and deserves a thought, and what to do about it
+	//	Overlaps(address string) bool  cannot listen beside the HTTP side's address
 	New func(options any, env SourceEnv) (ct2fluent.Source, error)
+	// Join, if set, connects a source with those of its type that stand before
+	// it in the file, such as ones that share an address. An error is one of
+	// the configuration.
+	Join func(s ct2fluent.Source, earlier []ct2fluent.Source) error
 }
 
 // A SourceEnv is what a source may use.

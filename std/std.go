@@ -7,13 +7,12 @@ import (
 	"github.com/ct2fluent/ct2fluent/app"
 	"github.com/ct2fluent/ct2fluent/customer"
 	"github.com/ct2fluent/ct2fluent/inbox/sqs"
-	"github.com/ct2fluent/ct2fluent/inbox/webhook"
 )
 
 // Setup fills in what the stock binary has.
 func Setup(s *app.Setup) {
 	s.Sources["sqs"] = app.SourceType{Options: func() any { return new(app.SQSConfig) }, New: newSQS}
-	s.Sources["webhook"] = app.SourceType{Options: func() any { return new(app.WebhookConfig) }, New: newWebhook}
+	s.Sources["webhook"] = app.SourceType{Options: func() any { return new(app.WebhookConfig) }, New: newWebhook, Join: joinWebhook}
 	s.Handlers = append(s.Handlers, app.HandlerType{
 		Name:        "FluentCustomerUpsert",
 		Description: "creates or updates the Fluent customer of a commercetools customer",
@@ -25,14 +24,6 @@ func newSQS(options any, env app.SourceEnv) (ct2fluent.Source, error) {
 	o := options.(*app.SQSConfig)
 	return sqs.New(sqs.Options{
 		Name: o.Name, Region: o.Region, Endpoint: string(o.Endpoint), Receivers: o.Receivers, Wait: o.Wait,
-		Log: env.Log, Observe: env.Observe,
-	})
-}
-
-func newWebhook(options any, env app.SourceEnv) (ct2fluent.Source, error) {
-	o := options.(*app.WebhookConfig)
-	return webhook.New(webhook.Options{
-		Address: string(o.Address), Path: string(o.Path), Token: o.Token.Value, MaxBody: int64(o.MaxBody),
 		Log: env.Log, Observe: env.Observe,
 	})
 }

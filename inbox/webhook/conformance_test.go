@@ -24,7 +24,7 @@ func TestSource(t *testing.T) {
 		})
 		return sourcetest.Harness{
 			Source: func() ct2fluent.Source {
-				s, err := New(Options{Listener: network.listen(), Token: secret})
+				s, err := New(Options{Listener: network.listen(), Auth: Token(secret)})
 				if err != nil {
 					t.Fatal(err)
 				}

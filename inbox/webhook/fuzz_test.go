@@ -29,7 +29,7 @@ func FuzzAnswer(f *testing.F) {
 		}
 		puts := 0
 		h := &handler{
-			Options: Options{Path: "/in", Token: secret, MaxBody: longest, Observe: func(string, int) {}, Log: slog.New(slog.DiscardHandler)},
+			Options: Options{Path: "/in", Auth: Token(secret), MaxBody: longest, Observe: func(string, int) {}, Log: slog.New(slog.DiscardHandler)},
 			work:    t.Context(), places: make(chan struct{}, 1),
 			put: func(_ context.Context, got []byte) error {
 				puts++

@@ -1,16 +1,19 @@
 // Package webhook is a source to which notifications are pushed over HTTP.
 //
-// Senders are Pub/Sub push, SNS, EventBridge API destinations, Event Grid, and
-// whoever knows the bearer token. There is no anonymous access, on loopback
-// neither: whoever may post may write into the queue.
+// Senders are EventBridge API destinations, SNS, Pub/Sub push, Event Grid, and
+// whoever knows a token. An [Auth] says which of them; there is no anonymous
+// access, on loopback neither: whoever may post may write into the queue.
+// Sources of one address and different paths share a listener; see
+// [Source.Join].
 //
 // # Acknowledgement
 //
 // 202 says that all notifications of the body are on disk (promise 1). Any
 // other answer leaves the body with its sender: 400 for an empty body, 401
-// without the token, 404 and 405, 413 for a body that is too large, 503 with
-// Retry-After when it cannot be kept now. A body that cannot be read is kept
-// too and ends as a dead letter.
+// without the right credential, 404 and 405, 413 for a body that is too large,
+// 503 with Retry-After when it cannot be kept now. A body that cannot be read
+// is kept too and ends as a dead letter. 200 answers what a sender asks before
+// it sends, and keeps nothing.
 //
 // # Stop
 //
@@ -21,15 +24,14 @@ package webhook
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"strings"
 	"time"
+
+	"github.com/ct2fluent/ct2fluent/keypair"
 )
 
 // ErrAddress says that the address cannot be listened on: taken, or not of
@@ -37,7 +39,7 @@ import (
 var ErrAddress = errors.New("cannot be listened on")
 
 const (
-	maxRequests = 128              // bodies in memory at once
+	maxRequests = 128              // bodies in memory at once, of one source
 	maxHeader   = 16 << 10         // bytes
 	headerLimit = 5 * time.Second  // for a sender to send its headers
 	readLimit   = 15 * time.Second // for it to send all
@@ -47,17 +49,21 @@ const (
 	idleLimit   = 2 * time.Minute  // longer than the load balancers' 60 s
 )
 
-// Options of a Source. Token is mandatory.
+// Options of a Source. Auth is mandatory.
 type Options struct {
+	// Name of the source, for people.
+	Name string
 	// Address to listen on; port 0 takes a free one. Default 127.0.0.1:8081.
 	Address string
 	// Listener, if set, is used instead of Address by the first Run.
 	Listener net.Listener
+	// CertFile and KeyFile are a TLS certificate and its key, as PEM; they are
+	// read again when they change. Default: no TLS.
+	CertFile, KeyFile string
 	// Path to which notifications are posted; default /notifications.
 	Path string
-	// Token tells the bearer token that senders must bring. It is asked at
-	// each request, so that a renewed secret holds at once.
-	Token func() (string, error)
+	// Auth says who may post.
+	Auth Auth
 	// MaxBody is the most bytes a body may have; default 1 MiB.
 	MaxBody int64
 	// Log; nil discards.
@@ -68,9 +74,13 @@ type Options struct {
 }
 
 // A Source is an HTTP server for notifications. Make it with New.
-type Source struct{ o Options }
+type Source struct {
+	o      Options
+	server *server
+}
 
-// New checks the options. It does not listen yet.
+// New checks the options and reads secrets and TLS files. It does not listen
+// yet.
 func New(o Options) (*Source, error) {
 	o.Address = cmp.Or(o.Address, "127.0.0.1:8081")
 	o.Path = cmp.Or(o.Path, "/notifications")
@@ -84,83 +94,53 @@ func New(o Options) (*Source, error) {
 	if !strings.HasPrefix(o.Path, "/") {
 		return nil, fmt.Errorf("webhook: path %q: must begin with /", o.Path)
 	}
-	if o.Token == nil {
-		return nil, errNoToken
+	if o.Auth == nil {
+		return nil, errors.New("webhook: no auth: say who may post")
 	}
-	token, err := o.Token()
-	if err != nil {
-		return nil, fmt.Errorf("webhook: read the token: %w", err)
+	if err := o.Auth.check(); err != nil {
+		return nil, fmt.Errorf("webhook: auth %s: %w", o.Auth.Kind(), err)
 	}
-	if token == "" {
-		return nil, errNoToken
+	s := &Source{o: o, server: &server{
+		address: o.Address, log: o.Log, observe: o.Observe, paths: map[string]string{o.Path: o.Name},
+		turn: newTurn(), listener: o.Listener,
+	}}
+	if o.CertFile != "" || o.KeyFile != "" {
+		pair, err := keypair.Load(o.CertFile, o.KeyFile, o.Log)
+		if err != nil {
+			return nil, fmt.Errorf("webhook: %w", err)
+		}
+		s.server.tls = pair
 	}
-	return &Source{o}, nil
+	return s, nil
 }
-
-var errNoToken = errors.New("webhook: no token: set one that senders bring as Authorization: Bearer …")
 
 // Listen takes the address, if that has not been done, and returns the one in
 // use. An error is an ErrAddress. Run calls it; calling it before finds a
-// taken address early. Not for concurrent use, nor while Run runs.
-func (s *Source) Listen() (net.Addr, error) {
-	if s.o.Listener == nil {
-		l, err := net.Listen("tcp", s.o.Address)
-		if err != nil {
-			return nil, fmt.Errorf("webhook: address %q %w: %w", s.o.Address, ErrAddress, err)
-		}
-		s.o.Listener = l
-	}
-	return s.o.Listener.Addr(), nil
-}
+// taken address early. Sources that share an address have it once.
+func (s *Source) Listen() (net.Addr, error) { return s.server.listen() }
 
 // Run serves until ctx is done. One call at a time.
 func (s *Source) Run(ctx context.Context, put func(ctx context.Context, body []byte) error) error {
-	addr, err := s.Listen()
-	if err != nil {
-		return err
-	}
-	listener := s.o.Listener
-	s.o.Listener = nil
 	// Requests at hand outlive ctx, up to the limit of the stop.
 	work, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
 	h := &handler{Options: s.o, put: put, work: work, places: make(chan struct{}, maxRequests)}
-	server := &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: headerLimit,
-		ReadTimeout:       readLimit,
-		WriteTimeout:      readLimit + putLimit + 5*time.Second,
-		IdleTimeout:       idleLimit,
-		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          slog.NewLogLogger(s.o.Log.Handler(), slog.LevelWarn),
+	r, err := s.server.enter(s.o.Path, h)
+	if err != nil {
+		return err
 	}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	s.o.Log.Info("webhook listens", "address", addr.String(), "path", s.o.Path)
+	s.o.Log.Info("webhook listens", "address", r.addr.String(), "path", s.o.Path, "auth", s.o.Auth.Kind(), "tls", s.server.tls != nil)
 
 	select {
-	case err = <-served:
-		err = fmt.Errorf("webhook: serve %s: %w", addr, err)
+	case <-r.ended:
+		err = fmt.Errorf("webhook: serve %s: %w", r.addr, r.err)
 		giveUp()
 	case <-ctx.Done():
 		h.stopping.Store(true)
 		h.idle(stopLimit)
 		giveUp()
-		// Answers may still be on their way; a connection that was opened and
-		// never used must not hold up the stop.
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeLimit)
-		defer cancel()
-		_ = server.Shutdown(last)
-		<-served
 	}
-	_ = server.Close()
+	s.server.leave(ctx, r)
 	h.idle(forever)
 	return err
-}
-
-// authorized compares in constant time, whatever the lengths.
-func authorized(r *http.Request, token string) bool {
-	scheme, got, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	a, b := sha256.Sum256([]byte(got)), sha256.Sum256([]byte(token))
-	return subtle.ConstantTimeCompare(a[:], b[:]) == 1 && strings.EqualFold(scheme, "Bearer") && token != ""
 }

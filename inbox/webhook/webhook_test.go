@@ -24,11 +24,11 @@ func TestNew(t *testing.T) {
 		o    Options
 		err  string
 	}{
-		{"with a token", Options{Token: secret}, ""},
-		{"without", Options{}, "no token"},
-		{"with an empty one", Options{Token: func() (string, error) { return "", nil }}, "no token"},
-		{"with one that cannot be read", Options{Token: func() (string, error) { return "", errors.New("permission denied") }}, "read the token: permission denied"},
-		{"with no path", Options{Token: secret, Path: "notifications"}, "must begin with /"},
+		{"with a token", Options{Auth: Token(secret)}, ""},
+		{"without", Options{}, "no auth"},
+		{"with an empty one", Options{Auth: Token(func() (string, error) { return "", nil })}, "no token"},
+		{"with one that cannot be read", Options{Auth: Token(func() (string, error) { return "", errors.New("permission denied") })}, "read the token: permission denied"},
+		{"with no path", Options{Auth: Token(secret), Path: "notifications"}, "must begin with /"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -109,7 +109,7 @@ func TestAnswers(t *testing.T) {
 func TestTokenRenewed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		now, err := token, error(nil)
-		b := start(t, Options{Token: func() (string, error) { return now, err }}, kept)
+		b := start(t, Options{Auth: Token(func() (string, error) { return now, err })}, kept)
 		status := func(token string) int {
 			resp, _ := b.send(t, "POST", "/notifications", "Bearer "+token, "{}", false)
 			return resp.StatusCode
@@ -226,7 +226,7 @@ func TestManyRequests(t *testing.T) {
 
 // On a real network: port 0, a taken address, and another Run after the first.
 func TestListen(t *testing.T) {
-	s, err := New(Options{Address: "127.0.0.1:0", Token: secret})
+	s, err := New(Options{Address: "127.0.0.1:0", Auth: Token(secret)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,7 +238,7 @@ func TestListen(t *testing.T) {
 		if again, err := s.Listen(); err != nil || again.String() != addr.String() {
 			t.Errorf("Listen is not the same twice: %v, %v, %v", addr, again, err)
 		}
-		other, _ := New(Options{Address: addr.String(), Token: secret})
+		other, _ := New(Options{Address: addr.String(), Auth: Token(secret)})
 		if err := other.Run(t.Context(), kept); !errors.Is(err, ErrAddress) || !strings.Contains(err.Error(), addr.String()) {
 			t.Errorf("taken address: %v", err)
 		}
@@ -290,8 +290,8 @@ func start(t *testing.T, o Options, put func(ctx context.Context, body []byte) e
 		defer b.mu.Unlock()
 		b.events[event] += n
 	}
-	if o.Token == nil {
-		o.Token = secret
+	if o.Auth == nil {
+		o.Auth = Token(secret)
 	}
 	s, err := New(o)
 	if err != nil {
