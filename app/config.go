@@ -34,7 +34,7 @@ type Config struct {
 	// What holds for every Fluent account.
 	Fluent CommonFluentConfig `yaml:"fluent"`
 
-	// The HTTP side: health, metrics, the admin API, the dashboard.
+	// The HTTP side: health, metrics, the admin API.
 	Control ControlConfig `yaml:"control"`
 
 	// What is logged and how.
