@@ -42,7 +42,7 @@ func NewDesk(o Options, jitter func() float64, now time.Time, items ...Item) *De
 		jitter = func() float64 { return 0 }
 	}
 	d := &Desk{items: map[uint64]*item{}, atHand: map[*item]bool{}, schedule: newSchedule(rules{
-		Workers: o.Workers, BatchSize: o.BatchSize, UnclearWait: o.UnclearWait, Delays: o.Delays, Jitter: jitter,
+		Workers: o.Workers, BatchSize: o.BatchSize, UnclearWait: o.UnclearWait, Delays: o.Delays, Jitter: jitter, Route: o.Route,
 	}, o.Projects, now)}
 	for _, it := range items {
 		d.add(&item{n: it.Notification, notBefore: it.NotBefore, blocks: it.Blocks, tried: it.Tried}, it.Alone, now)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"github.com/ct2fluent/ct2fluent"
 	"github.com/ct2fluent/ct2fluent/store"
 )
 
@@ -61,8 +62,8 @@ func (l *lane) kick() {
 }
 
 // The bounds of what a lane holds in memory. Those that came back and wait
-// for their time have a bound of their own, so that many retries do not stop
-// the lane.
+// for their time, and those of a paused route, have a bound of their own, so
+// that many of them do not stop the lane.
 const (
 	windowFresh = 8192
 	windowOpen  = 8 * windowFresh
@@ -115,6 +116,19 @@ func (l *lane) back(it *item, fresh bool) {
 		}
 	}
 	l.items = left
+}
+
+// park accounts for what came to take a paused route. Queue.mu is held.
+func (l *lane) park(parked func(*ct2fluent.Notification) bool) {
+	for _, it := range l.items {
+		if !it.settled && !it.tried && parked(&it.n) {
+			it.tried = true
+			l.fresh--
+		}
+	}
+	if l.reading {
+		l.kick()
+	}
 }
 
 // settledTo is the sequence up to which all of the lane are settled, and the

@@ -45,8 +45,11 @@ type Options struct {
 	UnclearWait time.Duration // D, for which an unclear write may still land; default 15 s
 	StopTimeout time.Duration // for batches at hand when Work is to end; default 20 s
 	Delays      Delays
-	Log         *slog.Logger
-	Observe     Observe
+	// Route names the route that a notification takes, for Pause. It must be
+	// quick, and always say the same. Nil: there are no routes to pause.
+	Route   func(n *ct2fluent.Notification) string
+	Log     *slog.Logger
+	Observe Observe
 }
 
 // Delays are how long the queue waits before it tries again.
@@ -68,9 +71,11 @@ type Observe struct {
 }
 
 // A Hold says that a project's work waits for something that is no fault of
-// the work. Project is empty for the strangers.
+// the work, or that somebody has paused a project or a route. Project is empty
+// for the strangers, and where Route names a paused one.
 type Hold struct {
 	Project string
+	Route   string
 	Since   time.Time
 	Why     string
 }
@@ -155,7 +160,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 	}
 	q.ready.L, q.covered.L = &q.mu, &q.mu
 	q.schedule = newSchedule(rules{
-		Workers: o.Workers, BatchSize: o.BatchSize, UnclearWait: o.UnclearWait, Delays: o.Delays, Jitter: rand.Float64,
+		Workers: o.Workers, BatchSize: o.BatchSize, UnclearWait: o.UnclearWait, Delays: o.Delays, Jitter: rand.Float64, Route: o.Route,
 	}, o.Projects, q.opened)
 	for _, p := range o.Projects {
 		q.projects[p] = true
@@ -279,7 +284,8 @@ func (q *Queue) Floor(project string) uint64 {
 	return floor
 }
 
-// Held lists the projects whose work waits for something else.
+// Held lists the projects whose work waits for something else, and what is
+// paused. Of a paused project it tells only that.
 func (q *Queue) Held() []Hold {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -287,8 +293,9 @@ func (q *Queue) Held() []Hold {
 	if q.noRoom != nil {
 		hs = append(hs, *q.noRoom)
 	}
+	hs = append(hs, q.schedule.paused.all()...)
 	for _, a := range q.schedule.accounts {
-		if a.held {
+		if a.held && !a.paused {
 			hs = append(hs, Hold{Project: a.name, Since: a.since, Why: a.why})
 		}
 	}

@@ -168,6 +168,7 @@ func (q *Queue) took(l *lane, data []byte, meta *jetstream.MsgMetadata) bool {
 
 // take brings an item into its lane and into the schedule. Queue.mu is held.
 func (q *Queue) take(l *lane, it *item, alone bool, now time.Time) {
+	it.tried = it.tried || q.schedule.parked(&it.n)
 	l.take(it)
 	q.schedule.add(it, alone, now)
 	q.ready.Signal()

@@ -17,7 +17,7 @@ type item struct {
 	notBefore time.Time // not to be handed out before
 	blocks    bool      // until notBefore the whole resource waits
 	settled   bool
-	tried     bool // came back unsettled at least once
+	tried     bool // came back unsettled at least once, or takes a paused route
 }
 
 // A resource is what must not be worked by two at once (promise 4).
@@ -55,6 +55,7 @@ type account struct {
 	delay   time.Duration
 	until   time.Time // no probe before
 	limit   int       // of a batch while the account recovers; 0: none
+	paused  bool      // by somebody: nothing is handed out
 }
 
 // A batch is what one worker is given: notifications of one account.
@@ -97,6 +98,7 @@ type rules struct {
 	UnclearWait        time.Duration
 	Delays             Delays
 	Jitter             func() float64 // in [0, 1)
+	Route              func(*ct2fluent.Notification) string
 }
 
 // A schedule decides which notifications go to a worker next, and what becomes
@@ -113,6 +115,7 @@ type schedule struct {
 	waiting   pile // resources of which nothing is ready, by when something will be
 	busy      int
 	bulkBusy  int
+	paused    pauses
 	clock     uint64 // counts hand-outs and returns: what came before what
 }
 
@@ -123,6 +126,7 @@ func newSchedule(r rules, projects []string, now time.Time) *schedule {
 		projects:  map[string]bool{},
 		byName:    map[string]*account{},
 		resources: map[ct2fluent.Ref]*resource{},
+		paused:    pauses{map[string]Hold{}, map[string]Hold{}},
 	}
 	for _, p := range projects {
 		s.projects[p] = true
@@ -163,11 +167,19 @@ func (s *schedule) add(it *item, alone bool, now time.Time) {
 		at--
 	}
 	r.items = slices.Insert(r.items, at, it)
+	if s.parked(&it.n) {
+		return // it moves nothing
+	}
 	// A resource that is ready stays where it is unless the new one is older,
 	// or makes it live: a hot resource must not cost a search each time.
 	if r.pile == nil || r.pile == &s.waiting || it.n.Seq < uint64(r.key) || r.pile == &r.account.bulk && !it.n.Bulk {
 		s.place(r, now)
 	}
+}
+
+// isReady tells whether a notification may be handed out, if its resource may.
+func (s *schedule) isReady(it *item, now time.Time) bool {
+	return !it.notBefore.After(now) && !s.parked(&it.n)
 }
 
 // place puts r where it belongs: ready, waiting, or nowhere.
@@ -181,13 +193,20 @@ func (s *schedule) place(r *resource, now time.Time) {
 		return
 	}
 	var blocked, first time.Time
-	for i, it := range r.items {
+	there := 0
+	for _, it := range r.items {
+		if s.parked(&it.n) {
+			continue
+		}
 		if it.blocks && it.notBefore.After(blocked) {
 			blocked = it.notBefore
 		}
-		if i == 0 || it.notBefore.Before(first) {
+		if there++; there == 1 || it.notBefore.Before(first) {
 			first = it.notBefore
 		}
+	}
+	if there == 0 {
+		return // it is placed when its route is resumed
 	}
 	if first.Before(blocked) {
 		first = blocked
@@ -199,7 +218,7 @@ func (s *schedule) place(r *resource, now time.Time) {
 	p := &r.account.bulk
 	key := int64(0)
 	for _, it := range r.items {
-		if it.notBefore.After(now) {
+		if !s.isReady(it, now) {
 			continue
 		}
 		if key == 0 {
@@ -225,7 +244,7 @@ func (s *schedule) due(now time.Time) time.Time {
 		sooner(s.epoch.Add(time.Duration(r.key)))
 	}
 	for _, a := range s.accounts {
-		if a.held && !a.probing && a.live.Len()+a.bulk.Len() > 0 && a.until.After(now) {
+		if a.held && !a.probing && !a.paused && a.live.Len()+a.bulk.Len() > 0 && a.until.After(now) {
 			sooner(a.until)
 		}
 	}
@@ -260,12 +279,15 @@ func (s *schedule) next(now time.Time) *batch {
 // them: a project whose every call takes until its deadline must not occupy
 // them all.
 func (s *schedule) mayTake(a *account) bool {
+	if a.paused {
+		return false
+	}
 	if a.busy == 0 {
 		return true
 	}
 	without := 0
 	for _, other := range s.accounts {
-		if other.name != "" && other.busy == 0 {
+		if other.name != "" && other.busy == 0 && !other.paused {
 			without++
 		}
 	}
@@ -318,7 +340,7 @@ func (s *schedule) fill(b *batch, p *pile, now time.Time) {
 		if r.together > 0 {
 			most = min(most, r.together)
 		}
-		if n > 1 && (r.alone || n > most || len(b.items)+r.ready(now) > crowd*s.BatchSize) {
+		if n > 1 && (r.alone || n > most || len(b.items)+s.ready(r, now) > crowd*s.BatchSize) {
 			return
 		}
 		alone := r.alone
@@ -340,16 +362,17 @@ func (s *schedule) give(b *batch, r *resource, now time.Time) {
 		if len(b.items) == crowd*s.BatchSize {
 			return
 		}
-		if !it.notBefore.After(now) {
+		if s.isReady(it, now) {
 			b.items = append(b.items, it)
 		}
 	}
 }
 
-func (r *resource) ready(now time.Time) int {
+// ready is how much of r may be handed out.
+func (s *schedule) ready(r *resource, now time.Time) int {
 	n := 0
 	for _, it := range r.items {
-		if !it.notBefore.After(now) {
+		if s.isReady(it, now) {
 			n++
 		}
 	}

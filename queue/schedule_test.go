@@ -33,19 +33,21 @@ func newDesk(t interface{ Fatalf(string, ...any) }, r rules, projects ...string)
 	now := time.Unix(1_000_000, 0)
 	s := newSchedule(rules{
 		Workers: o.Workers, BatchSize: o.BatchSize, UnclearWait: o.UnclearWait, Delays: o.Delays,
-		Jitter: func() float64 { return 0 },
+		Jitter: func() float64 { return 0 }, Route: func(n *ct2fluent.Notification) string { return n.Name },
 	}, projects, now)
 	return &desk{schedule: s, t: t, now: now}
 }
 
-// puts adds one notification for each word: project/id, with a + for bulk.
+// puts adds one notification for each word: project/id, with a + for bulk,
+// with @ and the route that it takes.
 func (d *desk) puts(words string) {
 	for _, w := range strings.Fields(words) {
+		w, route, _ := strings.Cut(w, "@")
 		w, bulk := strings.CutSuffix(w, "+")
 		project, id, _ := strings.Cut(w, "/")
 		d.seq++
 		d.add(&item{n: ct2fluent.Notification{
-			Seq: d.seq, Bulk: bulk, Ref: ct2fluent.Ref{Project: project, TypeID: "customer", ID: id},
+			Seq: d.seq, Name: route, Bulk: bulk, Ref: ct2fluent.Ref{Project: project, TypeID: "customer", ID: id},
 		}}, false, d.now)
 	}
 }

@@ -90,6 +90,10 @@ func (q *Queue) next(ctx context.Context) *batch {
 			q.schedule.release(b, time.Now())
 			return nil
 		}
+		if q.schedule.stopped(b) {
+			q.schedule.release(b, time.Now())
+			continue
+		}
 		return b
 	}
 	return nil
