@@ -36,6 +36,7 @@ type App struct {
 	inbox    *inbox.Inbox
 	router   *route.Router
 	jobs     *job.Jobs
+	pauses   *pauses
 	beside   []func(context.Context) error
 	accounts []Account
 }
@@ -53,6 +54,7 @@ func New(ctx context.Context, s *Setup, c *Config, log *slog.Logger) (*App, erro
 		return nil, err
 	}
 	a := &App{Config: c, Sources: p.sources, log: log, accounts: p.accounts}
+	a.pauses = &pauses{a: a}
 	if a.Control, err = control.New(a.controls(p)); err != nil {
 		return nil, configError(c.At("control"), err)
 	}
@@ -88,7 +90,7 @@ func (a *App) open(ctx context.Context, p *plan) (err error) {
 	a.queue, err = queue.Open(ctx, queue.Options{
 		Store: a.store, Projects: projects(c), Workers: c.Queue.Workers, BatchSize: c.Queue.BatchSize,
 		MaxBytes: int64(c.Queue.MaxBytes), UnclearWait: c.Fluent.UnclearWait, StopTimeout: c.StopTimeout,
-		Log: a.log, Observe: p.observe.queue(),
+		Log: a.log, Observe: p.observe.queue(), Route: p.router.RouteOf,
 	})
 	if err != nil {
 		return surroundings(fmt.Errorf("open the queue: %w", err))
@@ -102,6 +104,9 @@ func (a *App) open(ctx context.Context, p *plan) (err error) {
 	}
 	if err := a.handlers(p); err != nil {
 		return err
+	}
+	if err := a.pauses.restore(ctx); err != nil {
+		return surroundings(err)
 	}
 	a.jobs, err = job.New(ctx, job.Options{Store: a.ledger, Kinds: a.kinds(p), Log: a.log})
 	if err != nil {

@@ -334,7 +334,7 @@ type TokenConfig struct {
 	Name string `yaml:"name" required:"true"`
 
 	// `viewer` reads: status, timelines, dead letters, the audit trail. Only an
-	// `operator` works: puts, replays, drops.
+	// `operator` works: puts, replays, drops, pauses, starts jobs.
 	Role string `yaml:"role" default:"viewer" oneof:"viewer operator"`
 
 	// The token, best from a file, which is read again when it changes.

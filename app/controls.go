@@ -36,6 +36,7 @@ func (a *App) controls(p *plan) control.Options {
 		return preview(ctx, p.accounts, a.username, r)
 	}
 	o.Dead = letters{a}
+	o.Pauses = a.pauses
 	o.Audit = trail{a}
 	o.Jobs = jobs{a}
 	return o
@@ -79,10 +80,13 @@ func (a *App) held() []control.Held {
 				account = t.Name
 			}
 		}
+		if h.Route != "" {
+			h.Project = queue.AllProjects
+		}
 		if h.Project == queue.AllProjects {
 			account = "all"
 		}
-		held = append(held, control.Held{Account: account, Project: h.Project, Since: h.Since, Why: h.Why})
+		held = append(held, control.Held{Account: account, Project: h.Project, Route: h.Route, Since: h.Since, Why: h.Why})
 	}
 	return held
 }

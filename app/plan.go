@@ -24,6 +24,7 @@ type plan struct {
 	mapping  *customer.Mapping
 	sources  map[string]ct2fluent.Source
 	accounts []Account
+	router   *route.Router // tells of routes, and does not work
 }
 
 func newPlan(s *Setup, c *Config, log *slog.Logger) (*plan, error) {
@@ -138,8 +139,8 @@ func (p *plan) routes(handlers []route.Registered) route.Options {
 }
 
 // checkRoutes sees whether every route leads to a handler, before one is made.
-func (p *plan) checkRoutes() error {
-	_, err := p.explainer()
+func (p *plan) checkRoutes() (err error) {
+	p.router, err = p.explainer()
 	return err
 }
 

@@ -141,7 +141,11 @@ func printStatus(out io.Writer, s control.Status) error {
 		fmt.Fprintf(out, "the oldest waits for %v\n", time.Duration(s.OldestWaitingSeconds)*time.Second)
 	}
 	for _, h := range s.Held {
-		fmt.Fprintf(out, "held since %s: account %s, project %s: %s\n", h.Since.Format(time.RFC3339), h.Account, h.Project, h.Why)
+		what := fmt.Sprintf("account %s, project %s", h.Account, h.Project)
+		if h.Route != "" {
+			what = "route " + h.Route
+		}
+		fmt.Fprintf(out, "held since %s: %s: %s\n", h.Since.Format(time.RFC3339), what, h.Why)
 	}
 	return nil
 }

@@ -65,6 +65,14 @@ func note(r *http.Request, on string, count int) {
 	}
 }
 
+// caller is the name of the token with which a request of an operator came.
+func caller(r *http.Request) string {
+	if a, ok := r.Context().Value(actKey{}).(*act); ok {
+		return a.who.name
+	}
+	return ""
+}
+
 // acts tells whether the route changes something, and is noted.
 func (t Route) acts() bool { return t.Access == Operator && t.Method != http.MethodGet }
 

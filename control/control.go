@@ -69,6 +69,8 @@ type Options struct {
 	Dead Dead
 	// Jobs starts and follows long work. Nil: no such routes.
 	Jobs Jobs
+	// Pauses stops work and lets it go on. Nil: no such routes.
+	Pauses Pauses
 	// Audit keeps what operators do. Nil: it is logged only.
 	Audit Audit
 }
@@ -100,10 +102,12 @@ type Status struct {
 	Held                 []Held            `json:"held"`
 }
 
-// Held says that the work of an account is held.
+// Held says that the work of an account is held, or that somebody has paused
+// an account or a route.
 type Held struct {
-	Account string    `json:"account"` // Fluent's
-	Project string    `json:"project"` // commercetools project key
+	Account string    `json:"account"`         // Fluent's; "all" of a route, and of a full disk
+	Project string    `json:"project"`         // commercetools project key; "*" of these
+	Route   string    `json:"route,omitempty"` // the one that is paused
 	Since   time.Time `json:"since"`
 	Why     string    `json:"why"`
 }

@@ -116,6 +116,26 @@ func (t *trail) List(_ context.Context, before uint64, limit int) (page []Act, _
 	return page, nil
 }
 
+// stoppers are Pauses that know the account shop and the route up.
+type stoppers struct{ paused map[string]string }
+
+func (st stoppers) Pause(_ context.Context, p Pause) (PauseResult, error) {
+	if p.Account != "shop" && p.Route != "up" {
+		return PauseResult{}, fmt.Errorf("%w: no account is named so", ErrNotFound)
+	}
+	st.paused[p.Account+p.Route] = p.Reason + " by " + p.By
+	res := PauseResult{Route: p.Route, AtHand: 2}
+	if p.Account != "" {
+		res.Projects = []string{"shop"}
+	}
+	return res, nil
+}
+
+func (st stoppers) Resume(_ context.Context, p Pause) (PauseResult, error) {
+	delete(st.paused, p.Account+p.Route)
+	return PauseResult{Route: p.Route}, nil
+}
+
 // full has every route there is.
 func full() Options {
 	return Options{
@@ -141,7 +161,8 @@ func full() Options {
 			2: {Seq: 2, Reason: "refused", Why: "C0141E"},
 			5: {Seq: 5, Reason: "refused", Why: "C0140E"},
 		},
-		Audit: &trail{},
+		Pauses: stoppers{map[string]string{}},
+		Audit:  &trail{},
 	}
 }
 
@@ -235,7 +256,7 @@ func TestRoutesWithoutAFunctionDoNotExist(t *testing.T) {
 	if got := len(s.Routes()); got != 3 {
 		t.Errorf("%d routes, want health only: %+v", got, s.Routes())
 	}
-	if got := len(newServer(t, full()).Routes()); got != 20 {
+	if got := len(newServer(t, full()).Routes()); got != 22 {
 		t.Errorf("%d routes with all functions", got)
 	}
 }

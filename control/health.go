@@ -59,7 +59,11 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	}
 	components := map[string]component{"intake": intake}
 	for _, h := range s.o.Held() {
-		components["account:"+h.Project] = component{Status: "OUT_OF_SERVICE", Details: &details{h.Why, &h.Since}}
+		name := "account:" + h.Project
+		if h.Route != "" {
+			name = "route:" + h.Route
+		}
+		components[name] = component{Status: "OUT_OF_SERVICE", Details: &details{h.Why, &h.Since}}
 	}
 	writeJSON(w, readyStatus(err), struct {
 		Status     string               `json:"status"`

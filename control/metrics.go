@@ -166,7 +166,7 @@ var (
 	waitingDesc = prometheus.NewDesc("ct2fluent_waiting", "Notifications that have no outcome yet.", nil, nil)
 	oldestDesc  = prometheus.NewDesc("ct2fluent_oldest_waiting_seconds", "Age of the oldest that waits; 0 when none does.", nil, nil)
 	deadDesc    = prometheus.NewDesc("ct2fluent_dead_letters", "Dead letters that lie now.", nil, nil)
-	heldDesc    = prometheus.NewDesc("ct2fluent_held", "1 while the work of the project's account is held.", []string{"project"}, nil)
+	heldDesc    = prometheus.NewDesc("ct2fluent_held", "1 while the work of the project's account is held or paused.", []string{"project"}, nil)
 )
 
 // Describe is of prometheus.Collector.
@@ -197,7 +197,9 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 		held[p] = 0
 	}
 	for _, h := range st.Held { // the lane of strangers, too
-		held[h.Project] = 1
+		if h.Route == "" {
+			held[h.Project] = 1
+		}
 	}
 	for p, is := range held {
 		gauge(heldDesc, is, p)

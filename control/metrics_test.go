@@ -52,7 +52,7 @@ ct2fluent_batch_size_count{stage="read"} 1
 # HELP ct2fluent_dead_letters Dead letters that lie now.
 # TYPE ct2fluent_dead_letters gauge
 ct2fluent_dead_letters 2
-# HELP ct2fluent_held 1 while the work of the project's account is held.
+# HELP ct2fluent_held 1 while the work of the project's account is held or paused.
 # TYPE ct2fluent_held gauge
 ct2fluent_held{project=""} 1
 ct2fluent_held{project="outlet"} 0

@@ -72,6 +72,10 @@ func (s *Server) routes() []Route {
 		Route{Method: "POST", Path: "/admin/jobs/{id}/stop", Access: Operator, serve: s.jobStop},
 		Route{Method: "POST", Path: "/admin/jobs/{id}/resume", Access: Operator, serve: s.jobResume},
 	)
+	add(o.Pauses != nil,
+		Route{Method: "POST", Path: "/admin/pause", Access: Operator, serve: s.pause},
+		Route{Method: "POST", Path: "/admin/resume", Access: Operator, serve: s.resume},
+	)
 	add(o.Audit != nil, Route{Method: "GET", Path: "/admin/audit", Access: Viewer, serve: s.auditList})
 	add(o.Profile,
 		Route{Method: "GET", Path: "/debug/pprof/", Access: Operator, serve: pprof.Index},

@@ -164,3 +164,12 @@ func (r *Router) find(n *ct2fluent.Notification) (mapping int, end error) {
 	}
 	return 0, ct2fluent.Skip(reason)
 }
+
+// RouteOf names the route that a notification takes; empty where it takes none.
+func (r *Router) RouteOf(n *ct2fluent.Notification) string {
+	i, end := r.find(n)
+	if end != nil {
+		return ""
+	}
+	return r.mappings[i].Route
+}
