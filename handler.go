@@ -74,7 +74,9 @@ func Latest(h Handler) Handler {
 			// the others' versions says nothing of it.
 			force = force || n.Version == 0 || passed[at].Version == 0
 			anew := passed[at].asksAnew() || n.asksAnew()
-			if n.Version >= passed[at].Version {
+			// What says that the resource is gone may have the version of the last
+			// update, and would be lost behind it: that one may be known.
+			if top := passed[at]; n.Version > top.Version || n.Version == top.Version && (n.Deletes() || !top.Deletes()) {
 				passed[at], lead[at] = n, i
 			}
 			passed[at].Force, passed[at].Again = force, again

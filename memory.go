@@ -7,6 +7,10 @@ type Memory struct {
 	Floor int64 `json:"floor,omitempty"`
 	// Version is the version whose work is done for certain; 0 for none.
 	Version int64 `json:"version,omitempty"`
+	// Deleted is the version up to which the customer is gone; all is done about
+	// that where it is Version, too. Once it is not 0, Fluent's customer may
+	// have been marked; it is negative where no version is gone any more.
+	Deleted int64 `json:"deleted,omitempty"`
 	// Username is the key of the Fluent customer, in the ledger before the
 	// customer is created.
 	Username string `json:"username,omitempty"`

@@ -61,5 +61,10 @@ func (n Notification) HasRead() bool { return n.Own && len(n.Body) > 0 }
 // asksAnew tells whether n wants its resource read now: what was read before
 // may be older than what n is about.
 func (n Notification) asksAnew() bool {
-	return !n.HasRead() && (n.Force || n.Version == 0) || n.Again
+	return !n.HasRead() && (n.Force || n.Version == 0) || n.Again || n.Deletes()
+}
+
+// Deletes tells whether it says that a customer is gone.
+func (n Notification) Deletes() bool {
+	return n.Kind == "ResourceDeleted" || n.Name == "CustomerDeleted"
 }

@@ -121,7 +121,7 @@ func (a *App) open(ctx context.Context, p *plan) (err error) {
 
 // handlers makes the handlers and the router over them.
 func (a *App) handlers(p *plan) error {
-	env := Env{Accounts: p.accounts, Ledger: a.ledger, Observe: p.observe.customer(), Log: a.log}
+	env := Env{Accounts: p.accounts, Ledger: a.ledger, Deletes: deletes(a.Config.Deletes), Observe: p.observe.customer(), Log: a.log}
 	var registered []route.Registered
 	for _, t := range p.setup.Handlers {
 		h, err := t.New(env)

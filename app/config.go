@@ -28,6 +28,10 @@ type Config struct {
 	// `projectKey`. What is left out keeps its default.
 	Mapping MappingConfig `yaml:"mapping"`
 
+	// What becomes of the Fluent customer of a customer that was deleted in
+	// commercetools. See [deletes.md](deletes.md).
+	Deletes DeletesConfig `yaml:"deletes"`
+
 	// Where notifications wait and what the ledger remembers.
 	Queue QueueConfig `yaml:"queue"`
 
@@ -263,6 +267,17 @@ type AttributeConfig struct {
 
 	// The expression for its value.
 	Value Expr `yaml:"value" required:"true"`
+}
+
+// A DeletesConfig says what a delete does.
+type DeletesConfig struct {
+	// `ignore` leaves Fluent's customer as it is; `mark` writes the time of the
+	// delete into an attribute. With `mark` the filter of the route must let
+	// `ResourceDeleted` (or the message `CustomerDeleted`) through.
+	Policy string `yaml:"policy" default:"ignore" oneof:"ignore mark" short:"true"`
+
+	// Name of that attribute, of type STRING.
+	Attribute string `yaml:"attribute" default:"commercetoolsDeleted"`
 }
 
 // A QueueConfig says where notifications wait and how they are worked.

@@ -34,6 +34,7 @@ func (d *decoder) check(c *Config, o LoadOptions) {
 	}
 	d.checkAccounts(c)
 	d.checkMapping(c)
+	d.checkDeletes(c)
 	d.checkUnclearWait(c)
 	if c.Queue.Replicas > 1 && c.Queue.URL == "" {
 		d.fail(c.At("queue.replicas"), "queue.replicas", "more than 1 without a cluster; add queue.url or take it out")

@@ -123,6 +123,7 @@ func TestLoadIsRelaxed(t *testing.T) {
 		{"a listener takes the mode", "listeners: { a: { type: sqs, name: q } }\nfluent-connect: { message-listener-mode: sqs }\n", "listeners: { a: { name: q } }\nfluent-connect: { message_listener_mode: SQS }\n"},
 		{"a list in one text", "control: { hosts: [a, b] }\n", "control: { hosts: 'a, b,' }\n"},
 		{"a list by numbers", "control: { hosts: [a, b, c] }\n", "control: { hosts: { 10: c, 2: b, 1: a } }\n"},
+		{"a policy alone", "deletes: { policy: mark }\n", "deletes: MARK\n"},
 		{"a list by names", "routes:\n  - { route: a, handler-name: x }\n  - { route: b, handler-name: y }\n", "routes:\n  z: { route: a, handler-name: x }\n  a: { route: b, handler-name: y }\n"},
 		{"a field's expression", "mapping: { title: { value: customer.title } }\n", "mapping: { title: customer.title }\n"},
 		{"null, empty and nothing", "queue: {}\n", "queue: { workers: , store: ~, url: \"\", max-attempts: \"${EMPTY}\" }\nmapping:\n"},

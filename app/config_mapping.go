@@ -44,6 +44,28 @@ func (d *decoder) checkCompiled(c *Config, path string, m customer.MappingConfig
 	}
 }
 
+// checkDeletes holds the attribute that marks a delete against the others.
+func (d *decoder) checkDeletes(c *Config) {
+	const path = "deletes.attribute"
+	name := c.Deletes.Attribute
+	at := ""
+	if name == c.Mapping.IDAttribute {
+		at = "mapping.id-attribute"
+	}
+	for i, a := range c.Mapping.Attributes {
+		if a.Name == name {
+			at = fmt.Sprintf("mapping.attributes[%d]", i)
+		}
+	}
+	if at != "" {
+		d.fail(c.At(path), path, "%q is the name of %s; give it another", name, at)
+	}
+}
+
+func deletes(c DeletesConfig) customer.Deletes {
+	return customer.Deletes{Mark: c.Policy == "mark", Attribute: c.Attribute}
+}
+
 // refused tells whether a key has a mistake already, so that what follows from
 // it is not told too.
 func (d *decoder) refused(key string) bool {

@@ -113,7 +113,7 @@ func (g *generator) sections() []section {
 					section{child + ".NAME: { type: webhook }", reflect.TypeFor[WebhookConfig](), "A listener with `type: webhook`."})
 			case k == "expression or section":
 				all = append(all, section{path + ".FIELD", f.Type, "A field whose value is an expression or a section."})
-			case k == "section":
+			case k == "section", k == "one word or section":
 				walk(child, g.comment(t, f), f.Type)
 			case k == "list of sections":
 				walk(child+"[]", g.comment(t, f), f.Type.Elem())
@@ -160,8 +160,11 @@ func kind(t reflect.Type) string {
 	case t.Kind() == reflect.Slice:
 		return "list"
 	case t.Kind() == reflect.Struct:
-		if _, ok := shortField(t); ok {
+		switch f, ok := shortField(t); {
+		case ok && f.Type == reflect.TypeFor[Expr]():
 			return "expression or section"
+		case ok:
+			return "one word or section"
 		}
 		return "section"
 	case t.Kind() == reflect.Bool:
@@ -402,7 +405,7 @@ func (g *generator) valueSchema(f field) object {
 		list := listOf(plain)
 		list[0].value = append(list[0].value.([]object), object{{"type", []string{"string", "number", "boolean"}}})
 		return list
-	case "expression or section":
+	case "expression or section", "one word or section":
 		return anyOf(plain, ref(f.Type))
 	case "listeners":
 		return object{{"type", []string{"object", "null"}}, {"additionalProperties", object{{"type", []string{"object", "null"}}, {"allOf", []object{

@@ -66,6 +66,7 @@ type HandlerType struct {
 type Env struct {
 	Accounts []Account
 	Ledger   *ledger.Ledger
+	Deletes  customer.Deletes
 	Observe  customer.Observe
 	Log      *slog.Logger
 }

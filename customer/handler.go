@@ -71,6 +71,7 @@ type Options struct {
 	Mapping  *Mapping     // of accounts without their own; default: the default mapping
 	Log      *slog.Logger // default: discard
 	Observe  Observe
+	Deletes  Deletes
 }
 
 // Observe is told what metrics are made of. Each function may be nil, must not
@@ -94,6 +95,7 @@ type Handler struct {
 	ledger   Ledger
 	log      *slog.Logger
 	observe  Observe
+	deletes  Deletes
 	claims   claims
 }
 
@@ -122,6 +124,7 @@ func New(o Options) (*Handler, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	h := &Handler{accounts: map[string]*account{}, ledger: o.Ledger, log: o.Log, observe: o.Observe}
+	var err error
 	h.Handler = ct2fluent.Latest(ct2fluent.HandlerFunc(h.handle))
 	for _, a := range o.Accounts {
 		if a.Project == "" || a.RetailerID == "" || a.From == nil || a.To == nil {
@@ -132,6 +135,9 @@ func New(o Options) (*Handler, error) {
 		}
 		if a.Mapping == nil {
 			a.Mapping = o.Mapping
+		}
+		if h.deletes, err = o.Deletes.check(a.Mapping); err != nil {
+			return nil, err
 		}
 		h.accounts[a.Project] = &account{Account: a, Handler: h, log: o.Log.With("project", a.Project)}
 	}
@@ -144,6 +150,7 @@ type item struct {
 	stored   ct2fluent.Memory // what the ledger holds
 	memory   ct2fluent.Memory // what it shall hold
 	customer *commercetools.Customer
+	gone     bool // commercetools does not have it
 	mapped   Mapped
 	hash     string
 	id       identity
@@ -208,7 +215,7 @@ func (h *Handler) handle(ctx context.Context, batch []ct2fluent.Notification) []
 
 func same(a, b ct2fluent.Memory) bool {
 	return a.Floor == b.Floor && a.Version == b.Version && a.Username == b.Username &&
-		a.Hash == b.Hash && a.Mapping == b.Mapping && slices.Equal(a.Attributes, b.Attributes)
+		a.Deleted == b.Deleted && a.Hash == b.Hash && a.Mapping == b.Mapping && slices.Equal(a.Attributes, b.Attributes)
 }
 
 // work ends every item of one account.
@@ -218,7 +225,10 @@ func (a *account) work(ctx context.Context, items []*item) {
 		return
 	}
 	for _, it := range items {
-		if known(it.n, it.memory, a.Mapping.fingerprint) {
+		switch {
+		case deleted(it.n, it.memory):
+			it.end(ct2fluent.Skip("deleted"))
+		case known(it.n, it.memory, a.Mapping.fingerprint) && !a.announcesDelete(it.n):
 			it.end(ct2fluent.Skip("known"))
 		}
 	}
@@ -242,6 +252,10 @@ func (a *account) stage(name string, items []*item, do func([]*item)) {
 // apply maps what was read, and ends what Fluent has already.
 func (a *account) apply(ctx context.Context, items []*item) {
 	for _, it := range items {
+		if it.gone {
+			a.bury(it)
+			continue
+		}
 		mapped, err := a.Mapping.Apply(ctx, it.customer, a.Project, a.RetailerID)
 		if err != nil {
 			if o, _, _ := ct2fluent.OutcomeOf(err); o == ct2fluent.Skipped {

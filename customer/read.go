@@ -26,8 +26,8 @@ func (a *account) read(ctx context.Context, items []*item) {
 			continue
 		}
 		// Rule 1: where the version to expect is not told, a query that lags
-		// could not be found out.
-		if it.n.Version > 0 && !it.n.Force {
+		// could not be found out. Nor could it where a customer is to be gone.
+		if it.n.Version > 0 && !it.n.Force && !a.announcesDelete(it.n) {
 			many = append(many, it)
 		}
 	}
@@ -68,8 +68,12 @@ func (a *account) read(ctx context.Context, items []*item) {
 	for _, it := range single {
 		switch {
 		case it.answer == nil:
+		case readKind(it.answer) == commercetools.NotFound && a.announcesDelete(it.n):
+			it.gone = true
 		case readKind(it.answer) == commercetools.NotFound && young(it.n, time.Now()):
 			it.end(ct2fluent.RetryAfter(pause, it.answer))
+		case readKind(it.answer) == commercetools.NotFound && a.deletes.Mark && it.memory.Username != "":
+			it.gone = true
 		default:
 			it.end(readFault(it.answer, company))
 		}
@@ -82,7 +86,11 @@ func (a *account) readOne(ctx context.Context, it *item) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", it.n.Ref, err)
 	}
-	if !it.take(c) {
+	if lags(it.n, a.announcesDelete(it.n), it.memory, c.Version, time.Now()) {
+		it.end(ct2fluent.RetryAfter(lagPause, fmt.Errorf("read %s: it is to be deleted, and version %d is there still", it.n.Ref, c.Version)))
+		return nil
+	}
+	if !it.believe(c) {
 		it.end(staleRead(it.n, c.Version, floor(it.n, it.memory)))
 	}
 	return nil
@@ -102,12 +110,19 @@ func (it *item) takeCarried() {
 	}
 }
 
-// take believes a read, unless it is older than what is known (promise 3).
+// take believes a read that is no read by id, unless it may be older than what
+// is known: also than a delete, which leaves the version.
 func (it *item) take(c *commercetools.Customer) bool {
+	return c.Version > it.memory.Deleted && it.believe(c)
+}
+
+// believe believes a read, unless it is older than what is known (promise 3).
+func (it *item) believe(c *commercetools.Customer) bool {
 	if c.Version < floor(it.n, it.memory) {
 		return false
 	}
 	it.customer = c
 	it.memory.Floor = c.Version
+	it.memory.Deleted = alive(it.memory, c.Version)
 	return true
 }

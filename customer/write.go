@@ -40,6 +40,11 @@ func (a *account) round(ctx context.Context, items []*item) {
 	defer func() { a.claims.give(claimed...) }()
 
 	a.stage("lookup", toDo(ready, lookUp), func(items []*item) { a.lookUp(ctx, items) })
+	for _, it := range open(ready) {
+		if it.gone && it.id.place != ours {
+			it.unmarked()
+		}
+	}
 	for _, it := range toDo(ready, reject) {
 		it.end(ct2fluent.Reject(ct2fluent.WithReason("foreign-username",
 			fmt.Errorf("write %s: the username and its alternative belong to other Fluent customers", it.n.Ref))))
@@ -126,14 +131,14 @@ func (a *account) lookUpTogether(ctx context.Context, items []*item) error {
 		if c, ok := found[it.id.username]; ok {
 			has = &c
 		}
-		p := placeOf(has, a.Mapping.config.IDAttribute, it.customer.ID, a.RetailerID)
+		p := placeOf(has, a.Mapping.config.IDAttribute, it.n.Ref.ID, a.RetailerID)
 		before := it.id.username
 		it.id = it.id.looked(p)
 		if it.id.username != before {
 			a.log.Warn("username belongs to another Fluent customer, trying the one made of the commercetools id", "customer", it.n.Ref.ID)
 			count(a.observe.Collision, a.Project)
 		}
-		if p == unclaimed {
+		if p == unclaimed && !it.gone {
 			count(a.observe.Adopted, a.Project)
 		}
 	}
@@ -146,16 +151,22 @@ func count(f func(project string), project string) {
 	}
 }
 
-// intend has the usernames of customers to be created or adopted in the ledger
-// before Fluent hears of them (promise 4).
+// intend has in the ledger, before Fluent hears of them (promise 4), the
+// usernames of customers to be created or adopted, and which are to be marked
+// as deleted: a mark that lands unnoticed could not be taken back.
 func (a *account) intend(ctx context.Context, items []*item) {
 	intents := map[ct2fluent.Ref]ct2fluent.Memory{}
 	var first []*item
 	for _, it := range items {
-		if !intended(it.stored, it.id) {
+		switch {
+		case it.gone && it.stored.Deleted != it.memory.Deleted:
+			intents[it.n.Ref] = it.memory
+		case !it.gone && !intended(it.stored, it.id):
 			intents[it.n.Ref] = intent(it.memory, it.id)
-			first = append(first, it)
+		default:
+			continue
 		}
+		first = append(first, it)
 	}
 	if len(first) == 0 {
 		return
@@ -186,6 +197,10 @@ func (a *account) send(ctx context.Context, items []*item) {
 			continue
 		}
 		kind := writeKind(it.answer)
+		if it.gone && kind == fluent.Missing {
+			it.unmarked()
+			continue
+		}
 		if creating := it.id.next() == create; kind == fluent.Exists && creating || kind == fluent.Missing && !creating {
 			it.id = it.id.met(kind)
 			continue
@@ -218,12 +233,19 @@ func groups(items []*item) [][]*item {
 func (a *account) sendTogether(ctx context.Context, items []*item) {
 	ws := make([]fluent.Write, len(items))
 	for i, it := range items {
+		if it.gone {
+			ws[i] = a.mark(it)
+			continue
+		}
 		if it.id.next() == create {
 			ws[i] = a.Mapping.create(it.mapped, it.customer.ID, it.id.username, a.RetailerID)
 			continue
 		}
 		ws[i] = a.Mapping.update(it.mapped, it.customer.ID, it.id.username,
 			func(attribute string) bool { return holds(it.n, it.memory, attribute) })
+		if it.memory.Deleted != 0 {
+			ws[i].Attributes = append(ws[i].Attributes, a.deletedAt(""))
+		}
 	}
 	errs := a.To.Write(ctx, ws)
 	for i, it := range items {
@@ -237,10 +259,15 @@ func (a *account) sendTogether(ctx context.Context, items []*item) {
 
 // written is the memory of a customer that Fluent has confirmed.
 func (a *account) written(it *item) ct2fluent.Memory {
+	if it.gone {
+		d := it.memory.Deleted
+		return ct2fluent.Memory{Floor: d, Version: d, Username: it.id.username, Deleted: d}
+	}
 	return ct2fluent.Memory{
 		Floor:      it.customer.Version,
 		Version:    it.customer.Version,
 		Username:   it.id.username,
+		Deleted:    it.memory.Deleted,
 		Hash:       it.hash,
 		Mapping:    a.Mapping.fingerprint,
 		Attributes: it.mapped.holding(),

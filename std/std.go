@@ -35,5 +35,5 @@ func newCustomer(env app.Env) (ct2fluent.Handler, error) {
 			Project: a.Project, RetailerID: a.RetailerID, From: a.Commercetools, To: a.Fluent, Mapping: a.Mapping,
 		})
 	}
-	return customer.New(customer.Options{Accounts: accounts, Ledger: env.Ledger, Log: env.Log, Observe: env.Observe})
+	return customer.New(customer.Options{Accounts: accounts, Ledger: env.Ledger, Deletes: env.Deletes, Log: env.Log, Observe: env.Observe})
 }
