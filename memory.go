@@ -11,6 +11,8 @@ type Memory struct {
 	// that where it is Version, too. Once it is not 0, Fluent's customer may
 	// have been marked; it is negative where no version is gone any more.
 	Deleted int64 `json:"deleted,omitempty"`
+	// DeletedAt is when that was found out, in seconds of Unix time.
+	DeletedAt int64 `json:"deletedAt,omitempty"`
 	// Username is the key of the Fluent customer, in the ledger before the
 	// customer is created.
 	Username string `json:"username,omitempty"`

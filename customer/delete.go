@@ -48,35 +48,34 @@ func deleted(n ct2fluent.Notification, m ct2fluent.Memory) bool {
 // lags tells whether a read that found the customer may be older than its
 // delete, which is remembered or announced.
 func lags(n ct2fluent.Notification, announced bool, m ct2fluent.Memory, version int64, now time.Time) bool {
-	gone := m.Deleted
-	if announced {
-		gone = max(gone, n.Version)
+	if version <= m.Deleted && now.Sub(time.Unix(m.DeletedAt, 0)) < lagsFor {
+		return true
 	}
-	if version > gone && (!announced || n.Version > 0) {
-		return false
-	}
-	return !n.Received.IsZero() && now.Sub(n.Received) < lagsFor
+	return announced && (version <= n.Version || n.Version == 0) && now.Sub(n.Received) < lagsFor
 }
 
-// alive is Memory.Deleted of a customer that was read at a version: what was
+// alive is the memory of a customer that was read at a version: what was
 // deleted lies below it, and Fluent may still say so.
-func alive(m ct2fluent.Memory, version int64) int64 {
-	if m.Deleted == 0 {
-		return 0
+func alive(m ct2fluent.Memory, version int64) ct2fluent.Memory {
+	m.Floor, m.DeletedAt = version, 0
+	if m.Deleted != 0 {
+		if m.Deleted = min(m.Deleted, version-1); m.Deleted == 0 {
+			m.Deleted = -1
+		}
 	}
-	if gone := min(m.Deleted, version-1); gone > 0 {
-		return gone
-	}
-	return -1
+	return m
 }
 
 // bury prepares the mark of a customer that is gone, or ends the item where
 // there is nothing to mark.
 func (a *account) bury(it *item) {
 	m := it.memory
-	version := max(floor(it.n, m), 1)
+	version, at := max(floor(it.n, m), 1), m.DeletedAt
+	if version > m.Deleted {
+		at = time.Now().Unix()
+	}
 	if m.Username == "" || deleteDone(m) && !it.n.Force && !it.n.Again {
-		it.memory = ct2fluent.Memory{Floor: version, Version: version, Username: m.Username, Deleted: version}
+		it.memory = ct2fluent.Memory{Floor: version, Version: version, Username: m.Username, Deleted: version, DeletedAt: at}
 		it.end(ct2fluent.Skip("deleted"))
 		return
 	}
@@ -85,7 +84,9 @@ func (a *account) bury(it *item) {
 		it.id.place = ours
 	}
 	m = doubt(m)
-	m.Floor, m.Version, m.Deleted = version, it.memory.Version, version
+	// The mark is not there yet: not even where the delete has the version of
+	// what was written last.
+	m.Floor, m.Version, m.Deleted, m.DeletedAt = version, min(it.memory.Version, version-1), version, at
 	it.memory = m
 }
 

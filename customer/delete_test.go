@@ -161,7 +161,7 @@ func TestDelete(t *testing.T) {
 				t.Errorf("marked %s, want %s", got, tt.mark)
 			}
 			got := w.ledger.of("jane")
-			got.Hash, got.Mapping, got.Attributes = "", "", nil
+			got.Hash, got.Mapping, got.Attributes, got.DeletedAt = "", "", nil, 0
 			if !same(got, tt.after) {
 				t.Errorf("remembers %+v, want %+v", got, tt.after)
 			}

@@ -122,7 +122,6 @@ func (it *item) believe(c *commercetools.Customer) bool {
 		return false
 	}
 	it.customer = c
-	it.memory.Floor = c.Version
-	it.memory.Deleted = alive(it.memory, c.Version)
+	it.memory = alive(it.memory, c.Version)
 	return true
 }

@@ -260,8 +260,9 @@ func (a *account) sendTogether(ctx context.Context, items []*item) {
 // written is the memory of a customer that Fluent has confirmed.
 func (a *account) written(it *item) ct2fluent.Memory {
 	if it.gone {
-		d := it.memory.Deleted
-		return ct2fluent.Memory{Floor: d, Version: d, Username: it.id.username, Deleted: d}
+		m := it.memory
+		m.Version = m.Deleted
+		return m
 	}
 	return ct2fluent.Memory{
 		Floor:      it.customer.Version,

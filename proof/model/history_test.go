@@ -19,7 +19,7 @@ type event struct {
 	after time.Duration // since the one before
 	what  string        // one of happenings
 	who   string
-	back  int // notify, bulk, anew: how many versions ago; crash: how many acknowledgements are lost
+	back  int // delete: from 1 on, its notification has the version of the last change; notify, bulk, anew: how many versions ago; crash: how many acknowledgements are lost
 }
 
 // people are the customers of commercetools. Two of them may come to have one
@@ -35,6 +35,9 @@ var happenings = map[string]string{
 	"notify": "a notification about %s comes once more",
 	"bulk":   "a bulk run puts %s, as it was read",
 	"anew":   "a bulk run puts %s, as it was read, and has it written in any case",
+	"delete": "%s is deleted",
+	"vanish": "%s is deleted, and nobody tells",
+	"return": "%s is there again in a later version",
 	"crash":  "the process is killed and starts again",
 	"stop":   "the process is stopped and starts again",
 	"outage": "both sides are down for two minutes",
@@ -43,7 +46,7 @@ var happenings = map[string]string{
 // drawHistory draws one.
 func drawHistory(t *rapid.T) history {
 	h := history{faults: map[string][]string{}}
-	whats := []string{"tell", "tell", "tell", "email", "crash", "undo", "share", "notify", "change", "stop", "outage", "bulk", "anew"}
+	whats := []string{"tell", "tell", "tell", "email", "crash", "undo", "share", "notify", "change", "stop", "outage", "bulk", "anew", "delete", "return", "vanish"}
 	one := rapid.Custom(func(t *rapid.T) event {
 		return event{
 			after: time.Duration(rapid.SampledFrom([]int{70, 120, 1500, 16000, 0, 20}).Draw(t, "after")) * time.Millisecond,

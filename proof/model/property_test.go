@@ -111,7 +111,7 @@ func (p *play) start() {
 	}
 	h, err := customer.New(customer.Options{
 		Accounts: []customer.Account{{Project: project, RetailerID: retailer, From: s, To: to}},
-		Ledger:   memory, Mapping: p.mapping,
+		Ledger:   memory, Mapping: p.mapping, Deletes: customer.Deletes{Mark: true},
 	})
 	if err != nil {
 		panic(err)
@@ -139,6 +139,16 @@ func (p *play) happens(e event) {
 	case "tell", "email", "share", "undo":
 		p.change(e.who, e.what)
 		p.notify(e.who, 0)
+	case "return":
+		if _, gone := p.buried(e.who); gone {
+			p.change(e.who, e.what)
+			p.notify(e.who, 0)
+		}
+	case "delete", "vanish":
+		p.bury(e.who, e.back > 0)
+		if e.what == "delete" {
+			p.notify(e.who, 0)
+		}
 	case "notify":
 		p.notify(e.who, e.back)
 	case "bulk", "anew":
@@ -169,7 +179,14 @@ func (p *play) notify(who string, back int) {
 	p.mu.Unlock()
 	n := ct2fluent.Notification{
 		ID: fmt.Sprint(who, "/", v), Ref: ct2fluent.Ref{Project: project, TypeID: "customer", ID: who},
-		Kind: "ResourceUpdated", Name: "ResourceUpdated", Version: v,
+		Kind: "ResourceUpdated", Name: "ResourceUpdated", Version: v, Received: time.Now(),
+	}
+	p.mu.Lock()
+	g, gone := p.deletes[who][v]
+	p.mu.Unlock()
+	if gone {
+		n.ID += "/deleted"
+		n.Kind, n.Name, n.Version = "ResourceDeleted", "ResourceDeleted", g.stated
 	}
 	if p.early {
 		l := p.life
@@ -187,14 +204,18 @@ func (p *play) bulk(who string, back int, force bool) {
 	p.mu.Lock()
 	v := max(1, len(p.versions[who])-back)
 	c := p.versions[who][v-1]
+	_, gone := p.deletes[who][int64(v)]
 	p.mu.Unlock()
+	if gone {
+		return
+	}
 	body, err := json.Marshal(c)
 	if err != nil {
 		panic(err) // it is made of texts
 	}
 	n := ct2fluent.Notification{
 		ID: fmt.Sprint("bulk/", who, "/", v), Ref: ct2fluent.Ref{Project: project, TypeID: "customer", ID: who},
-		Name: "bulk", Version: c.Version, Bulk: true, Own: true, Run: "bulk-1", Force: force, Body: body,
+		Name: "bulk", Version: c.Version, Received: time.Now(), Bulk: true, Own: true, Run: "bulk-1", Force: force, Body: body,
 	}
 	if p.queue.Put(context.Background(), n) != nil {
 		return
@@ -286,10 +307,19 @@ func (p *play) judge() {
 				has = append(has, u)
 			}
 		}
+		_, gone := p.buried(who)
+		last := p.lastDelete(who)
 		switch {
 		case len(has) > 1:
 			p.violate("Fluent has %d customers for %s", len(has), who)
 		case dead[who] || p.notified[who] == 0:
+		case gone && p.notified[who] < last, !gone && p.notified[who] <= last:
+			// What is true now was never told.
+		case gone && len(has) == 1 && p.fluent[has[0]].mark == "":
+			p.violate("%s was deleted, and Fluent's customer does not say so", who)
+		case gone:
+		case len(has) == 1 && p.fluent[has[0]].mark != "":
+			p.violate("%s is there, and Fluent's customer says that it was deleted", who)
 		case len(has) == 0:
 			p.violate("version %d of %s was notified, and Fluent has no such customer", p.notified[who], who)
 		default:
@@ -302,6 +332,9 @@ func (p *play) judge() {
 // notified.
 func (p *play) same(who string, c *kept) {
 	for _, v := range p.versions[who][p.notified[who]-1:] {
+		if _, gone := p.deletes[who][v.Version]; gone {
+			continue
+		}
 		want := map[string]any{"title": nil, "lastName": v.LastName, "primaryEmail": v.Email}
 		if v.Title != "" {
 			want["title"] = v.Title

@@ -24,7 +24,8 @@ type world struct {
 	notified map[string]int64 // the newest version that was acknowledged to its source
 	faults   map[string][]string
 	calls    map[string]int
-	blamed   map[string]int // how often a customer failed by a fault of its own
+	blamed   map[string]int             // how often a customer failed by a fault of its own
+	deletes  map[string]map[int64]grave // the versions that are deletes
 	down     bool
 	busy     map[string]int // calls at hand, by process and customer
 	flying   int
@@ -36,11 +37,54 @@ type kept struct {
 	id     string
 	fields map[string]any
 	key    string // the attribute
+	mark   string // when it was deleted; empty: it was not
+}
+
+// A grave is a delete.
+type grave struct {
+	at     time.Time
+	stated int64 // the version that its notification tells
+}
+
+// buried gives the delete that is a customer's newest version.
+func (w *world) buried(who string) (grave, bool) {
+	g, ok := w.deletes[who][int64(len(w.versions[who]))]
+	return g, ok
+}
+
+// lastDelete is the newest version of a customer that is a delete; 0 for none.
+func (w *world) lastDelete(who string) (last int64) {
+	for v := range w.deletes[who] {
+		last = max(last, v)
+	}
+	return last
+}
+
+// bury deletes a customer: a version of its own, which its notification tells,
+// or which it does not.
+func (w *world) bury(who string, same bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, gone := w.buried(who); gone {
+		return
+	}
+	vs := w.versions[who]
+	v := int64(len(vs) + 1)
+	g := grave{time.Now(), v}
+	if same {
+		g.stated = v - 1
+	}
+	if w.deletes[who] == nil {
+		w.deletes[who] = map[int64]grave{}
+	}
+	last := vs[v-2]
+	last.Version = v
+	w.versions[who], w.deletes[who][v] = append(vs, last), g
 }
 
 func newWorld(h history) *world {
 	return &world{
-		versions: map[string][]commercetools.Customer{}, fluent: map[string]*kept{}, notified: map[string]int64{}, run: map[string]bool{},
+		versions: map[string][]commercetools.Customer{}, deletes: map[string]map[int64]grave{}, fluent: map[string]*kept{}, notified: map[string]int64{}, run: map[string]bool{},
 		faults: h.faults, calls: map[string]int{}, blamed: map[string]int{}, busy: map[string]int{},
 	}
 }
@@ -53,6 +97,9 @@ func (w *world) violate(says string, args ...any) {
 func (w *world) change(who, what string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if _, gone := w.buried(who); gone && what != "return" {
+		return
+	}
 	vs := w.versions[who]
 	n := int64(len(vs) + 1)
 	c := commercetools.Customer{ID: who, Version: n, Email: who + "@x"}
@@ -139,6 +186,7 @@ func (s side) Customer(_ context.Context, who string) (*commercetools.Customer, 
 	defer s.mu.Unlock()
 	vs := s.versions[who]
 	newest := len(vs) - 1
+	g, gone := s.buried(who)
 	switch f := s.fault("read " + who); f {
 	case "old":
 		s.blamed[who]++
@@ -153,6 +201,10 @@ func (s side) Customer(_ context.Context, who string) (*commercetools.Customer, 
 		return nil, &commercetools.Error{Kind: commercetools.Down, Status: 500}
 	case "limited":
 		return nil, &commercetools.Error{Kind: commercetools.Limited, Status: 429}
+	}
+	// A read that does not see a delete lags for less than a minute.
+	if _, none := s.deletes[who][int64(newest+1)]; none || gone && time.Since(g.at) > 50*time.Second {
+		return nil, &commercetools.Error{Kind: commercetools.NotFound, Status: 404}
 	}
 	c := vs[newest]
 	return &c, nil
@@ -171,7 +223,9 @@ func (s side) Customers(_ context.Context, ids []string) ([]commercetools.Custom
 	var got []commercetools.Customer
 	for _, id := range ids {
 		vs := s.versions[id]
-		got = append(got, vs[max(0, len(vs)-2)]) // a query lags
+		if at := max(0, len(vs)-2); s.deletes[id][int64(at+1)] == (grave{}) {
+			got = append(got, vs[at]) // a query lags
+		}
 	}
 	return got, nil
 }
@@ -205,7 +259,7 @@ func (s side) Write(_ context.Context, ws []fluent.Write) []error {
 		return errs
 	}
 	for _, w := range ws {
-		defer s.at(idOf(w))()
+		defer s.at(s.whose(w))()
 	}
 	time.Sleep(latency)
 	s.mu.Lock()
@@ -223,7 +277,7 @@ func (s side) Write(_ context.Context, ws []fluent.Write) []error {
 
 func (s side) write(w fluent.Write) error {
 	unclear := &fluent.Error{Kind: fluent.Unclear}
-	who := idOf(w)
+	who := s.idOf(w)
 	switch s.fault("write " + who) {
 	case "applied, no answer":
 		_ = s.apply(w)
@@ -258,6 +312,21 @@ func (s side) fly(w fluent.Write, after time.Duration) {
 	})
 }
 
+// whose is whom a write is about.
+func (s side) whose(w fluent.Write) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.idOf(w)
+}
+
+// idOf is the same where s.mu is held: a mark does not say whose it is.
+func (s side) idOf(w fluent.Write) string {
+	if c := s.fluent[w.Username]; c != nil && idOf(w) == "" {
+		return c.id
+	}
+	return idOf(w)
+}
+
 func idOf(w fluent.Write) string {
 	var id string
 	for _, a := range w.Attributes {
@@ -279,7 +348,7 @@ func (s side) apply(w fluent.Write) error {
 		c = &kept{fields: map[string]any{}}
 		s.fluent[w.Username] = c
 	}
-	id := idOf(w)
+	id := s.idOf(w)
 	if c.id != "" && c.id != id {
 		s.violate("%s was written over %s", id, c.id)
 	}
@@ -288,8 +357,11 @@ func (s side) apply(w fluent.Write) error {
 		c.fields[name] = v
 	}
 	for _, a := range w.Attributes {
-		if a.Name == "key" {
+		switch a.Name {
+		case "key":
 			c.key = strings.Trim(string(a.Value), `"`)
+		case "commercetoolsDeleted":
+			c.mark = strings.Trim(string(a.Value), `"`)
 		}
 	}
 	return nil
