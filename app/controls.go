@@ -127,7 +127,11 @@ func (a *App) timelines(ctx context.Context, project, typeID, id string) (any, e
 
 func (t Timeline) print(out io.Writer) error {
 	m := t.Entries[0].Memory
-	fmt.Fprintf(out, "%s %s of project %s\nusername %s, version %d\n\n", t.TypeID, t.ID, t.Project, m.Username, m.Version)
+	gone := ""
+	if m.Deleted > 0 && m.Deleted >= m.Version {
+		gone = ", deleted"
+	}
+	fmt.Fprintf(out, "%s %s of project %s\nusername %s, version %d%s\n\n", t.TypeID, t.ID, t.Project, m.Username, m.Version, gone)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "WHEN\tSEQ\tWHAT\tVERSION\tOUTCOME\tWHY")
 	for _, e := range t.Entries {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -55,6 +56,11 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			// The race detector would have every command sleep for a second.
 			e.Setenv("GORACE", "atexit_sleep_ms=0")
+			docs, err := filepath.Abs(top + "/docs")
+			if err != nil {
+				return err
+			}
+			e.Setenv("DOCS", docs)
 			to := e.Getenv("WORK") + "/application-connector.yml"
 			if _, err := os.Stat(to); err == nil {
 				return nil
@@ -66,7 +72,7 @@ func TestScripts(t *testing.T) {
 			return os.WriteFile(to, text, 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "waitfor": waitFor, "until": until, "customer": customer, "asks": asks,
+			"exits": exits, "waitfor": waitFor, "until": until, "customer": customer, "uncustomer": uncustomer, "session": session, "expand": expand, "asks": asks,
 		},
 	})
 }
