@@ -13,7 +13,7 @@ import (
 
 // kinds are the kinds of long work that a running process can be asked for.
 func (a *App) kinds(p *plan) []job.Kind {
-	return []job.Kind{}
+	return []job.Kind{a.bulk()}
 }
 
 // jobs are the process's jobs as the HTTP side wants them.

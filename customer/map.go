@@ -230,11 +230,14 @@ func tooLong(field string, limit int) error {
 		fmt.Errorf("mapping.%s: longer than the %d characters Fluent takes", field, limit)))
 }
 
+// noFirstName is sent by a create where there is none.
+const noFirstName = "-"
+
 // create is the write for a customer that Fluent does not have.
 func (m *Mapping) create(out Mapped, customerID, username, retailerID string) fluent.Write {
 	w := fluent.Write{Create: true, Username: username, RetailerID: retailerID, Fields: fluent.Fields{
 		// Not null in older accounts.
-		"firstName": "-", "timezone": "UTC", "promotionOptIn": false,
+		"firstName": noFirstName, "timezone": "UTC", "promotionOptIn": false,
 	}}
 	for _, f := range textFields(new(MappingConfig), &out) {
 		if *f.value != "" {

@@ -1,0 +1,75 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/ct2fluent/ct2fluent/customer"
+	"github.com/ct2fluent/ct2fluent/job"
+	"github.com/ct2fluent/ct2fluent/ledger"
+	"github.com/ct2fluent/ct2fluent/queue"
+)
+
+// bulk is the kind of job that puts all customers of a project.
+func (a *App) bulk() job.Kind {
+	return job.Kind{
+		Name: "bulk",
+		Check: func(_ string, spec json.RawMessage) error {
+			_, err := customer.ParseBulkSpec(spec)
+			return err
+		},
+		Run: func(ctx context.Context, r *job.Run) error {
+			one := r.Job()
+			spec, err := customer.ParseBulkSpec(one.Spec)
+			if err != nil {
+				return err
+			}
+			i := slices.IndexFunc(a.accounts, func(t Account) bool { return t.Project == one.Project })
+			if i < 0 {
+				return fmt.Errorf("no account has the project %s any more", one.Project)
+			}
+			t := a.accounts[i]
+			b := customer.Bulk{
+				Account: customerAccount(t), From: t.Commercetools, Put: a.queue.Put, Ledger: runLedger{a.ledger},
+				Waits: func() string { return a.waits(t.Project) },
+				Idle:  func() bool { return a.idle(t.Project) },
+			}
+			return b.Run(ctx, one.ID, spec, r)
+		},
+	}
+}
+
+// customerAccount is an account as the customer package has it.
+func customerAccount(t Account) customer.Account {
+	return customer.Account{Project: t.Project, RetailerID: t.RetailerID, From: t.Commercetools, To: t.Fluent, Mapping: t.Mapping}
+}
+
+// waits says why the work of a project does not go on now.
+func (a *App) waits(project string) string {
+	for _, h := range a.queue.Held() {
+		if h.Project == project || h.Project == queue.AllProjects {
+			return "the account is held: " + h.Why
+		}
+	}
+	return ""
+}
+
+// idle tells that the queue has no bulk work of a project.
+func (a *App) idle(project string) bool {
+	for _, l := range a.queue.Lanes() {
+		if l.Bulk && l.Project == project {
+			return l.Waiting == 0 && !l.Behind
+		}
+	}
+	return true
+}
+
+// runLedger is the ledger as a bulk run has it.
+type runLedger struct{ *ledger.Ledger }
+
+func (l runLedger) Counts(run string) customer.Counts {
+	t := l.RunTotals(run)
+	return customer.Counts{Written: t.Written, Unchanged: t.Unchanged, Merged: t.Merged, Skipped: t.AllSkipped(), Dead: t.AllDead()}
+}
