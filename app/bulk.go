@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/ct2fluent/ct2fluent/customer"
 	"github.com/ct2fluent/ct2fluent/job"
@@ -49,7 +50,11 @@ func customerAccount(t Account) customer.Account {
 // waits says why the work of a project does not go on now.
 func (a *App) waits(project string) string {
 	for _, h := range a.queue.Held() {
-		if h.Project == project || h.Project == queue.AllProjects {
+		switch {
+		case h.Route != "" || h.Project != project && h.Project != queue.AllProjects:
+		case strings.HasPrefix(h.Why, "paused: "):
+			return "the account is " + h.Why
+		default:
 			return "the account is held: " + h.Why
 		}
 	}

@@ -628,8 +628,8 @@ func TestBulkConfirmsWhatIsSettled(t *testing.T) {
 			b.mu.Lock()
 			at := b.notes[confirmedName("shop")]
 			for _, n := range b.queue {
-				if changed[n.Ref.ID] < at {
-					t.Fatalf("%s is confirmed, and %s of %s waits", at, n.Ref.ID, changed[n.Ref.ID])
+				if changed[n.Ref.ID] < at && !t.Failed() {
+					t.Errorf("%s is confirmed, and %s of %s waits", at, n.Ref.ID, changed[n.Ref.ID])
 				}
 			}
 			b.mu.Unlock()
