@@ -53,6 +53,9 @@ func New(ctx context.Context, s *Setup, c *Config, log *slog.Logger) (*App, erro
 	if err := p.admitted(ctx); err != nil {
 		return nil, err
 	}
+	for _, w := range p.warnings() {
+		log.Warn(w.Detail, "what", w.What, "remedy", w.Remedy)
+	}
 	a := &App{Config: c, Sources: p.sources, log: log, accounts: p.accounts}
 	a.pauses = &pauses{a: a}
 	if a.Control, err = control.New(a.controls(p)); err != nil {
@@ -102,6 +105,7 @@ func (a *App) open(ctx context.Context, p *plan) (err error) {
 	if err != nil {
 		return surroundings(fmt.Errorf("open the ledger: %w", err))
 	}
+	p.marks.ledger.Store(a.ledger)
 	if err := a.handlers(p); err != nil {
 		return err
 	}

@@ -439,6 +439,21 @@ type WebhookConfig struct {
 	MaxBody Size `yaml:"max-body" default:"1MiB" min:"1KiB" max:"64MiB"`
 }
 
+// A PollConfig holds the options of a listener of type poll.
+type PollConfig struct {
+	// How long to wait when all changes have been read.
+	Every time.Duration `yaml:"every" default:"30s" min:"1s" max:"24h"`
+
+	// Where to begin at the first start: `now`, `beginning` (every customer
+	// there is), or a time such as `2026-01-31T00:00:00Z`. Afterwards the mark
+	// in the ledger holds; a `from` that is changed to something before it takes
+	// it back.
+	From Since `yaml:"from" default:"now"`
+
+	// Key of the project that is asked. Default: that of the only account.
+	ProjectKey string `yaml:"project-key,omitempty"`
+}
+
 // LoadOptions say what a file may hold and where placeholders are looked up.
 type LoadOptions struct {
 	// Listeners has, for each type of listener, a function that makes a pointer
@@ -447,8 +462,8 @@ type LoadOptions struct {
 	// int64, float64, time.Duration, Size, Secret, of any type that is an
 	// encoding.TextUnmarshaler, of slices of these, or structs. What the tags
 	// cannot say, a method Check() []Problem of the struct can: of each problem
-	// the key and what it is. Default: sqs with
-	// SQSConfig and webhook with WebhookConfig.
+	// the key and what it is. Default: sqs with SQSConfig, webhook with
+	// WebhookConfig and poll with PollConfig.
 	Listeners map[string]func() any
 
 	// WithoutListeners takes a file that names none.

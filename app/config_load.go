@@ -114,6 +114,7 @@ func parseConfig(path string, data []byte, o LoadOptions) (*Config, error) {
 		o.Listeners = map[string]func() any{
 			"sqs":     func() any { return new(SQSConfig) },
 			"webhook": func() any { return new(WebhookConfig) },
+			"poll":    func() any { return new(PollConfig) },
 		}
 	}
 	if o.LookupEnv == nil {

@@ -162,6 +162,40 @@ func (p *URLPath) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// A Since is a moment from which on something is looked at: now, beginning, or
+// a time.
+type Since struct{ text string }
+
+// UnmarshalText takes now, beginning, and times as RFC 3339 has them.
+func (s *Since) UnmarshalText(text []byte) error {
+	switch t := string(text); t {
+	case "now", "beginning":
+		s.text = t
+	default:
+		at, err := time.Parse(time.RFC3339, t)
+		if err != nil || at.Year() < 1970 {
+			return errors.New("no moment; write now, beginning or a time such as 2026-01-31T00:00:00Z")
+		}
+		s.text = at.UTC().Format(time.RFC3339Nano)
+	}
+	return nil
+}
+
+// MarshalText writes what UnmarshalText reads.
+func (s Since) MarshalText() ([]byte, error) { return []byte(s.text), nil }
+
+// Time is the moment; the zero time for now.
+func (s Since) Time() time.Time {
+	if s.text == "beginning" {
+		return time.Unix(0, 0).UTC()
+	}
+	t, err := time.Parse(time.RFC3339, s.text)
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
+
 // An Address is where to listen: host:port. Port 0 takes a free one.
 type Address string
 

@@ -64,6 +64,10 @@ func (o *observer) source(name string) func(string, int) {
 	return func(event string, n int) { o.metrics.Source(name, event, n) }
 }
 
+func (o *observer) reached(name string) func(time.Time) {
+	return func(upTo time.Time) { o.metrics.Reached(name, upTo) }
+}
+
 func (o *observer) handled(handler string, size int, took time.Duration) {
 	o.metrics.Batch("handle", size)
 	o.metrics.Stage("handle", took)

@@ -25,11 +25,17 @@ type plan struct {
 	sources  map[string]ct2fluent.Source
 	accounts []Account
 	router   *route.Router // tells of routes, and does not work
+	marks    shelf
 }
 
 func newPlan(s *Setup, c *Config, log *slog.Logger) (*plan, error) {
 	p := &plan{setup: s, config: c, log: log, observe: newObserver(s.version(), c), sources: map[string]ct2fluent.Source{}}
 	errs := []error{p.compile(), p.checkRoutes()}
+	for _, a := range c.Accounts {
+		account, err := p.account(a)
+		errs = append(errs, err)
+		p.accounts = append(p.accounts, account)
+	}
 	earlier := map[string][]ct2fluent.Source{} // by type
 	for _, l := range c.Listeners {
 		src, err := p.source(l, earlier[l.Type])
@@ -40,18 +46,16 @@ func newPlan(s *Setup, c *Config, log *slog.Logger) (*plan, error) {
 		p.sources[l.ID] = src
 		earlier[l.Type] = append(earlier[l.Type], src)
 	}
-	for _, a := range c.Accounts {
-		account, err := p.account(a)
-		errs = append(errs, err)
-		p.accounts = append(p.accounts, account)
-	}
 	return p, errors.Join(errs...)
 }
 
 // source makes the source of a listener, beside those of its type before it.
 func (p *plan) source(l ListenerConfig, earlier []ct2fluent.Source) (ct2fluent.Source, error) {
 	t := p.setup.Sources[l.Type]
-	src, err := t.New(l.Options, SourceEnv{Name: l.ID, Log: p.log.With("listener", l.ID), Observe: p.observe.source(l.ID)})
+	src, err := t.New(l.Options, SourceEnv{
+		Name: l.ID, Log: p.log.With("listener", l.ID), Observe: p.observe.source(l.ID), Reached: p.observe.reached(l.ID),
+		Accounts: p.accounts, Marks: p.marks.of(l.Type),
+	})
 	if err == nil && t.Join != nil {
 		err = t.Join(src, earlier)
 	}

@@ -110,7 +110,8 @@ func (g *generator) sections() []section {
 			case k == "listeners":
 				all = append(all,
 					section{child + ".NAME: { type: sqs }", reflect.TypeFor[SQSConfig](), "A listener with `type: sqs`."},
-					section{child + ".NAME: { type: webhook }", reflect.TypeFor[WebhookConfig](), "A listener with `type: webhook`."})
+					section{child + ".NAME: { type: webhook }", reflect.TypeFor[WebhookConfig](), "A listener with `type: webhook`."},
+					section{child + ".NAME: { type: poll }", reflect.TypeFor[PollConfig](), "A listener with `type: poll`."})
 			case k == "expression or section":
 				all = append(all, section{path + ".FIELD", f.Type, "A field whose value is an expression or a section."})
 			case k == "section", k == "one word or section":
@@ -153,6 +154,8 @@ func kind(t reflect.Type) string {
 		return "host:port"
 	case *URLPath:
 		return "path"
+	case *Since:
+		return "`now`, `beginning` or a time"
 	}
 	switch {
 	case t.Kind() == reflect.Slice && kind(t.Elem()) == "section":
@@ -322,7 +325,7 @@ func (g *generator) structSchema(t reflect.Type) object {
 				add(f.key, object{{"$ref", "#/$defs/ConnectConfig/properties/" + f.key}}, here)
 			}
 		}
-	case reflect.TypeFor[SQSConfig](), reflect.TypeFor[WebhookConfig]():
+	case reflect.TypeFor[SQSConfig](), reflect.TypeFor[WebhookConfig](), reflect.TypeFor[PollConfig]():
 		add("type", object{{"type", "string"}}, here)
 	}
 	s := object{{"type", []string{"object", "null"}}, {"properties", properties}}
@@ -410,6 +413,7 @@ func (g *generator) valueSchema(f field) object {
 	case "listeners":
 		return object{{"type", []string{"object", "null"}}, {"additionalProperties", object{{"type", []string{"object", "null"}}, {"allOf", []object{
 			whenType("sqs", ref(reflect.TypeFor[SQSConfig]())), whenType("webhook", ref(reflect.TypeFor[WebhookConfig]())),
+			whenType("poll", ref(reflect.TypeFor[PollConfig]())),
 		}}}}}
 	case "true or false":
 		return withDefault(f, anyOf(object{{"enum", []any{true, false, "true", "false", "yes", "no", "on", "off"}}}, placeholder))

@@ -1,7 +1,9 @@
 package app
 
 import (
+	"context"
 	"log/slog"
+	"time"
 
 	"github.com/ct2fluent/ct2fluent"
 	"github.com/ct2fluent/ct2fluent/commercetools"
@@ -49,6 +51,23 @@ type SourceEnv struct {
 	Log  *slog.Logger
 	// Observe counts what a source does, by a word of its own.
 	Observe func(event string, n int)
+	// Reached tells up to when a source that works through the past has come:
+	// the metric of its lag counts from there.
+	Reached func(upTo time.Time)
+	// Accounts have the clients that the handlers use, too: one limiter holds
+	// for all.
+	Accounts []Account
+	// Marks keep small texts for all sources of the listener's type.
+	Marks Marks
+}
+
+// Marks keep small texts on disk, by names: up to where a source has read. They
+// are there from the start of Run on, and safe for concurrent use.
+type Marks interface {
+	// Mark reads a text; empty where there is none.
+	Mark(ctx context.Context, name string) (string, error)
+	// SetMark writes one. nil says that it is on disk.
+	SetMark(ctx context.Context, name, value string) error
 }
 
 // A HandlerType makes a handler that routes may name.

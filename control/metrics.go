@@ -29,6 +29,7 @@ type Metrics struct {
 	calls    *prometheus.CounterVec
 	retries  *prometheus.CounterVec
 	callTime *prometheus.HistogramVec
+	lags     *lags
 }
 
 // NewMetrics makes a registry of its own. The version is that of the binary;
@@ -54,12 +55,13 @@ func NewMetrics(version string, projects ...string) *Metrics {
 		retries:  counter("api_retries_total", "Those of the requests that repeat one that failed, by the status they met. Status 0: no answer.", "api", "operation", "status"),
 		callTime: histogram("api_call_seconds", "How long requests took.", seconds, "api", "operation"),
 	}
+	m.lags = &lags{upTo: map[string]time.Time{}}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "ct2fluent_build_info", Help: "1, with the version of this binary.",
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.received, m.outcomes, m.warnings, m.sources, m.stages, m.batches, m.calls, m.retries, m.callTime, build,
+	m.registry.MustRegister(m.received, m.outcomes, m.warnings, m.sources, m.stages, m.batches, m.calls, m.retries, m.callTime, m.lags, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -65,9 +65,15 @@ type rig struct {
 // added.
 func newRig(t *testing.T, more string) *rig {
 	t.Helper()
+	return newRigAt(t, more, nil)
+}
+
+// newRigAt has commercetools go by another clock.
+func newRigAt(t *testing.T, more string, now func() time.Time) *rig {
+	t.Helper()
 	r := &rig{T: t, dir: t.TempDir(), ids: map[string]string{}}
 	var err error
-	r.ct, err = sandbox.NewCommerceTools(sandbox.CTOptions{ProjectKey: "shop", ClientSecret: clientSecret, Deliver: r.deliver})
+	r.ct, err = sandbox.NewCommerceTools(sandbox.CTOptions{ProjectKey: "shop", ClientSecret: clientSecret, Deliver: r.deliver, Now: now})
 	r.must(err)
 	r.fluent, err = sandbox.NewFluent(sandbox.FluentOptions{Account: "ACME", ClientSecret: clientSecret, ClientID: "client", Password: password})
 	r.must(err)

@@ -13,6 +13,7 @@ import (
 func Setup(s *app.Setup) {
 	s.Sources["sqs"] = app.SourceType{Options: func() any { return new(app.SQSConfig) }, New: newSQS}
 	s.Sources["webhook"] = app.SourceType{Options: func() any { return new(app.WebhookConfig) }, New: newWebhook, Join: joinWebhook}
+	s.Sources["poll"] = app.SourceType{Options: func() any { return new(app.PollConfig) }, New: newPoll, Join: joinPoll}
 	s.Handlers = append(s.Handlers, app.HandlerType{
 		Name:        "FluentCustomerUpsert",
 		Description: "creates or updates the Fluent customer of a commercetools customer",

@@ -1,0 +1,329 @@
+package poll
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ct2fluent/ct2fluent/commercetools"
+)
+
+// A bench runs sources on a shop.
+type bench struct {
+	*testing.T
+	*shop
+	basket
+	o       Options
+	log     bytes.Buffer
+	events  map[string]int
+	reached time.Time
+	stop    func() error
+}
+
+func open(t *testing.T, o Options) *bench {
+	b := &bench{T: t, shop: newShop(), events: map[string]int{}}
+	o.Project, o.Reader, o.Marks = "shop", b.shop, b.shop
+	o.Log = slog.New(slog.NewTextHandler(&b.log, nil))
+	o.Observe = func(event string, n int) { b.events[event] += n }
+	o.Reached = func(t time.Time) { b.reached = t }
+	b.o = o
+	return b
+}
+
+// start runs a source, as a process that starts does.
+func (b *bench) start() {
+	b.Helper()
+	s, err := New(b.o)
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx, b.basket.put) }()
+	b.stop = func() error { cancel(); return <-done }
+	synctest.Wait()
+}
+
+func (b *bench) stopped() {
+	b.Helper()
+	if err := b.stop(); err != nil {
+		b.Errorf("Run: %v", err)
+	}
+}
+
+func (b *bench) all(what string) {
+	b.Helper()
+	if ids := b.missing(b.shop); len(ids) > 0 {
+		b.Errorf("%s: %d customers were not put, such as %s", what, len(ids), ids[0])
+	}
+}
+
+// From the beginning: everything, in arrays of 500, page after page without a
+// pause, the mark after each.
+func TestBeginning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := open(t, Options{From: beginning})
+		for i := range 1700 {
+			b.change(fmt.Sprintf("%05d", i), time.Now().Add(-time.Hour), time.Time{})
+		}
+		began := time.Now()
+		b.start()
+		b.all("at once")
+		if got := fmt.Sprint(b.bodies); got != "[500 500 500 200]" {
+			t.Errorf("bodies of %s", got)
+		}
+		if time.Since(began) > 0 {
+			t.Errorf("it paused for %s", time.Since(began))
+		}
+		if m := b.mark(t); m.ID != "01699" {
+			t.Errorf("mark %+v", m)
+		}
+		if lag := time.Since(b.reached); lag != margin {
+			t.Errorf("lag %s, want %s", lag, margin)
+		}
+		time.Sleep(time.Hour)
+		b.stopped()
+		if len(b.bodies) != 4 || b.events["page"] < 120 || b.events["customer"] != 1700 {
+			t.Errorf("bodies %v, events %v", b.bodies, b.events)
+		}
+		if lag := time.Since(b.reached); lag > margin+30*time.Second {
+			t.Errorf("lag %s while nothing changes", lag)
+		}
+	})
+}
+
+// From now: nothing that was there, everything that changes from the first
+// start on, also between the start and a restart.
+func TestNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := open(t, Options{})
+		b.change("old", time.Now().Add(-time.Second), time.Time{})
+		b.start()
+		b.now("a")
+		time.Sleep(time.Second)
+		b.stopped()
+		b.now("b")
+		time.Sleep(time.Hour)
+		b.now("c")
+		b.start()
+		time.Sleep(2 * time.Minute)
+		b.stopped()
+		if got := b.missing(b.shop); len(got) != 1 || got[0] != "old" {
+			t.Errorf("missing %v, want the old one alone", got)
+		}
+	})
+}
+
+// Customers change all the time, many at one moment, become visible late, and
+// the process is started again and again: nothing is lost.
+func TestNothingIsLost(t *testing.T) {
+	for seed := range uint64(20) {
+		synctest.Test(t, func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(seed, 1))
+			b := open(t, Options{From: beginning, Every: 10 * time.Second})
+			b.limit = 1 + rng.IntN(7)
+			busy := func() {
+				now := time.Now().Truncate(time.Duration(1+rng.IntN(3)) * time.Second)
+				for range rng.IntN(6) {
+					b.change(fmt.Sprintf("%02d", rng.IntN(60)), now, now.Add(rand.N(margin-5*time.Second)))
+				}
+			}
+			b.read = func() {
+				if rng.IntN(4) == 0 {
+					busy()
+				}
+			}
+			for range 12 {
+				b.start()
+				for range rng.IntN(40) {
+					busy()
+					time.Sleep(time.Duration(rng.IntN(4000)) * time.Millisecond)
+				}
+				switch rng.IntN(3) {
+				case 0:
+					b.mu().Lock()
+					b.basket.err = errors.New("full")
+					b.mu().Unlock()
+					time.Sleep(time.Duration(rng.IntN(100)) * time.Second)
+					b.mu().Lock()
+					b.basket.err = nil
+					b.mu().Unlock()
+				case 1:
+					b.fail(nil, errors.New("no room"))
+					time.Sleep(time.Duration(rng.IntN(100)) * time.Second)
+					b.fail(nil, nil)
+				}
+				b.stopped()
+			}
+			b.read = nil
+			b.start()
+			time.Sleep(5 * time.Minute)
+			b.stopped()
+			b.all(fmt.Sprintf("seed %d", seed))
+		})
+	}
+}
+
+func (b *bench) mu() interface {
+	Lock()
+	Unlock()
+} {
+	return &b.basket.mu
+}
+
+func (b *bench) fail(read, mark error) {
+	b.shop.mu.Lock()
+	defer b.shop.mu.Unlock()
+	b.readErr, b.markErr = read, mark
+}
+
+// While commercetools fails it is asked later and later, and as it wishes.
+func TestBacksOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := open(t, Options{From: beginning})
+		b.fail(&commercetools.Error{Operation: "changes", Kind: commercetools.Down}, nil)
+		b.now("a")
+		b.start()
+		time.Sleep(10 * time.Minute)
+		if n := b.pages; n < 10 || n > 30 {
+			t.Errorf("asked %d times in ten minutes", n)
+		}
+		before := b.pages
+		b.fail(&commercetools.Error{Operation: "changes", Kind: commercetools.Limited, RetryAfter: 10 * time.Minute}, nil)
+		time.Sleep(19 * time.Minute)
+		if n := b.pages - before; n > 2 {
+			t.Errorf("asked %d times while it was asked to wait", n)
+		}
+		b.fail(nil, nil)
+		time.Sleep(10 * time.Minute)
+		b.all("it works again")
+		b.stopped()
+		if n := strings.Count(b.log.String(), "cannot be read"); n != 1 || !strings.Contains(b.log.String(), "can be read again") {
+			t.Errorf("log:\n%s", b.log.String())
+		}
+		if lag := time.Since(b.reached); lag > 2*margin {
+			t.Errorf("lag %s", lag)
+		}
+	})
+}
+
+// The lag grows while nothing can be put.
+func TestLagGrows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := open(t, Options{})
+		b.start()
+		b.basket.err = errors.New("full")
+		b.now("a")
+		time.Sleep(time.Hour)
+		if lag := time.Since(b.reached); lag < 58*time.Minute {
+			t.Errorf("lag %s", lag)
+		}
+		b.stopped()
+	})
+}
+
+// What is not in the order that was asked for ends the run with a remedy, and
+// the mark stays.
+func TestUnordered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := open(t, Options{From: beginning})
+		b.change("a", time.Now().Add(-time.Hour), time.Time{})
+		b.start()
+		before := b.mark(t)
+		b.fail(&commercetools.Error{Operation: "changes", Kind: commercetools.Stopped, Code: "unordered"}, nil)
+		time.Sleep(time.Hour)
+		err := b.stop()
+		if err == nil || !strings.Contains(err.Error(), "unordered") || !strings.Contains(err.Error(), "see whether a proxy stands between") || !strings.Contains(err.Error(), before.At) {
+			t.Errorf("Run: %v", err)
+		}
+		if b.mark(t) != before || b.pages != 2 {
+			t.Errorf("mark %+v after %d pages", b.mark(t), b.pages)
+		}
+	})
+}
+
+// A from that has changed takes the mark back, never on: what lies between has
+// not been read.
+func TestFromChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(24 * time.Hour)
+		b := open(t, Options{})
+		start := time.Now()
+		b.change("old", start.Add(-time.Hour), time.Time{})
+		b.change("ancient", start.Add(-20*time.Hour), time.Time{})
+		run := func(from time.Time) {
+			b.o.From = from
+			b.start()
+			time.Sleep(2 * time.Minute)
+			b.stopped()
+		}
+		expect := func(what string, ids ...string) {
+			t.Helper()
+			got := b.missing(b.shop)
+			slices.Sort(got)
+			if !slices.Equal(got, ids) {
+				t.Errorf("%s: missing %v, want %v", what, got, ids)
+			}
+		}
+		run(time.Time{})
+		expect("from now", "ancient", "old")
+		run(start.Add(-2 * time.Hour))
+		expect("from two hours before", "ancient")
+		bodies := len(b.bodies)
+		run(start.Add(-2 * time.Hour))
+		if len(b.bodies) != bodies {
+			t.Error("the same from begins anew at each start")
+		}
+		b.now("new")
+		run(time.Now().Add(time.Hour))
+		expect("from a time to come", "ancient")
+		run(time.Time{})
+		expect("from now once more", "ancient")
+		run(beginning)
+		expect("from the beginning")
+	})
+}
+
+func TestMarkThatCannotBeRead(t *testing.T) {
+	for _, text := range []string{"x", "{}", `{"at":"yesterday"}`} {
+		b := open(t, Options{})
+		b.marks["shop"] = text
+		s, _ := New(b.o)
+		if err := s.Run(t.Context(), b.basket.put); err == nil || !strings.Contains(err.Error(), "cannot be read") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	b := open(t, Options{})
+	b.markErr = errors.New("no route to host")
+	s, _ := New(b.o)
+	if err := s.Run(t.Context(), b.basket.put); !errors.Is(err, b.markErr) {
+		t.Errorf("no ledger: %v", err)
+	}
+}
+
+func TestNew(t *testing.T) {
+	if _, err := New(Options{}); err == nil {
+		t.Error("made without a project")
+	}
+	b := open(t, Options{Name: "first"})
+	first, _ := New(b.o)
+	second, _ := New(b.o)
+	if err := second.Join(first); err == nil || !strings.Contains(err.Error(), `is asked by listener "first" already`) {
+		t.Errorf("one project twice: %v", err)
+	}
+	if err := first.Check(t.Context()); err != nil {
+		t.Errorf("check: %v", err)
+	}
+	b.readErr = errors.New("down")
+	if err := first.Check(t.Context()); !errors.Is(err, b.readErr) {
+		t.Errorf("check: %v", err)
+	}
+}
