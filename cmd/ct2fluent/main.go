@@ -7,4 +7,13 @@ import (
 	"github.com/ct2fluent/ct2fluent/std"
 )
 
-func main() { app.Main(std.Setup) }
+// version is stamped by the linker into a release; elsewhere it is that of the
+// module.
+var version string
+
+func main() {
+	app.Main(func(s *app.Setup) {
+		std.Setup(s)
+		s.Version = version
+	})
+}
