@@ -39,6 +39,7 @@ func (a *App) controls(p *plan) control.Options {
 	o.Pauses = a.pauses
 	o.Audit = trail{a}
 	o.Jobs = jobs{a}
+	o.Sync = &syncs{a: a}
 	return o
 }
 

@@ -81,6 +81,8 @@ func described(one job.Job) string {
 // progressLine writes the progress of a kind of job for a person.
 func progressLine(kind string, progress json.RawMessage) string {
 	switch kind {
+	case "bulk":
+		return bulkLine(progress)
 	default:
 		return string(progress)
 	}

@@ -127,7 +127,7 @@ func (c *cli) follow(ctx context.Context, p *control.Client, id string) (one job
 		case c.json:
 			return json.NewEncoder(c.out).Encode(one)
 		case tty:
-			_, err := fmt.Fprintf(c.out, "\r\x1b[K%s %s", one.ID, described(one))
+			_, err := fmt.Fprintf(c.out, "\r\x1b[K%s%s %s", bar(one), one.ID, described(one))
 			return err
 		case one.State.Ended() || time.Since(printed) >= lineEvery:
 			printed = time.Now()

@@ -67,6 +67,8 @@ type Options struct {
 	Map func(ctx context.Context, r MapRequest) (any, error)
 	// Dead lists and works dead letters. Nil: no such routes.
 	Dead Dead
+	// Sync has customers worked now. Nil: no such routes.
+	Sync Syncs
 	// Jobs starts and follows long work. Nil: no such routes.
 	Jobs Jobs
 	// Pauses stops work and lets it go on. Nil: no such routes.

@@ -106,7 +106,7 @@ func TestWhoGetsIn(t *testing.T) {
 // The admin API, the profile and nothing else need the token on loopback.
 func TestTheTableNamesWhatNeedsTheToken(t *testing.T) {
 	changes := map[string]bool{"POST /admin/put": true, "POST /admin/dead/replay": true, "POST /admin/dead/drop": true, "POST /admin/pause": true, "POST /admin/resume": true,
-		"POST /admin/jobs": true, "POST /admin/jobs/{id}/stop": true, "POST /admin/jobs/{id}/resume": true}
+		"POST /admin/sync": true, "POST /admin/jobs": true, "POST /admin/jobs/{id}/stop": true, "POST /admin/jobs/{id}/resume": true}
 	for _, r := range newServer(t, full()).Routes() {
 		want := OnLoopback
 		switch {

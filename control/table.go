@@ -64,6 +64,10 @@ func (s *Server) routes() []Route {
 		Route{Method: "POST", Path: "/admin/dead/replay", Access: Operator, slow: true, serve: s.deadReplay},
 		Route{Method: "POST", Path: "/admin/dead/drop", Access: Operator, slow: true, serve: s.deadDrop},
 	)
+	add(o.Sync != nil,
+		Route{Method: "POST", Path: "/admin/sync", Access: Operator, serve: s.syncPut},
+		Route{Method: "GET", Path: "/admin/sync/{id}/events", Access: Viewer, slow: true, serve: s.syncEvents},
+	)
 	add(o.Jobs != nil,
 		Route{Method: "GET", Path: "/admin/jobs", Access: Viewer, serve: s.jobList},
 		Route{Method: "GET", Path: "/admin/jobs/{id}", Access: Viewer, serve: s.jobShow},

@@ -72,6 +72,23 @@ func (l *Ledger) load(ctx context.Context, refs []ct2fluent.Ref) (map[ct2fluent.
 	return found, nil
 }
 
+// Newest gives the newest entry of each resource that has one.
+func (l *Ledger) Newest(ctx context.Context, refs ...ct2fluent.Ref) (map[ct2fluent.Ref]Entry, error) {
+	entries := make(map[ct2fluent.Ref]Entry, len(refs))
+	for len(refs) > 0 {
+		n := min(len(refs), subjectsAtOnce)
+		found, err := l.load(ctx, refs[:n])
+		if err != nil {
+			return nil, err
+		}
+		for ref, k := range found {
+			entries[ref] = k.Entry
+		}
+		refs = refs[n:]
+	}
+	return entries, nil
+}
+
 // Timeline gives what was noted of a resource, newest first: the last few
 // entries. It is empty for a resource that is not known.
 func (l *Ledger) Timeline(ctx context.Context, ref ct2fluent.Ref) ([]Entry, error) {

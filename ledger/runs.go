@@ -70,19 +70,15 @@ func (l *Ledger) RunTotals(run string) Totals {
 // Counted tells which of the resources the run has counted already; the others
 // are missing.
 func (l *Ledger) Counted(ctx context.Context, run string, refs ...ct2fluent.Ref) (map[ct2fluent.Ref]bool, error) {
-	counted := make(map[ct2fluent.Ref]bool, len(refs))
-	for len(refs) > 0 {
-		n := min(len(refs), subjectsAtOnce)
-		entries, err := l.load(ctx, refs[:n])
-		if err != nil {
-			return nil, err
+	entries, err := l.Newest(ctx, refs...)
+	if err != nil {
+		return nil, err
+	}
+	counted := make(map[ct2fluent.Ref]bool, len(entries))
+	for ref, e := range entries {
+		if slices.Contains(e.Runs, run) {
+			counted[ref] = true
 		}
-		for ref, k := range entries {
-			if slices.Contains(k.Runs, run) {
-				counted[ref] = true
-			}
-		}
-		refs = refs[n:]
 	}
 	return counted, nil
 }

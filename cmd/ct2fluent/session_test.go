@@ -76,7 +76,7 @@ func trimmed(text string) string {
 
 func pattern(want string) *regexp.Regexp {
 	quoted := regexp.QuoteMeta(want)
-	quoted = regexp.MustCompile(`(?m)^…\n`).ReplaceAllString(quoted, `(?s:.*)`)
+	quoted = regexp.MustCompile(`(?m)^…$\n?`).ReplaceAllString(quoted, `(?s:.*)`)
 	return regexp.MustCompile(`^` + strings.ReplaceAll(quoted, "…", ".*") + `$`)
 }
 

@@ -1,0 +1,207 @@
+package app
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ct2fluent/ct2fluent/customer"
+	"github.com/ct2fluent/ct2fluent/job"
+)
+
+func (c *cli) bulk() *cobra.Command {
+	verb := &cobra.Command{
+		Use: "bulk", Short: "Bring whole populations to Fluent", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	verb.AddCommand(c.bulkCustomers())
+	return verb
+}
+
+func (c *cli) bulkCustomers() *cobra.Command {
+	var spec customer.BulkSpec
+	var project string
+	var values, detach bool
+	verb := c.asJSON(&cobra.Command{
+		Use: "customers", Short: "Put all customers of a project into the queue, behind live traffic", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			doc, err := json.Marshal(spec)
+			if err != nil {
+				return err
+			}
+			if _, err := customer.ParseBulkSpec(doc); err != nil {
+				return fmt.Errorf("%w: %w", errUsage, err)
+			}
+			switch {
+			case values && !spec.DryRun:
+				return fmt.Errorf("%w: --values is of --dry-run", errUsage)
+			case values && detach:
+				return fmt.Errorf("%w: --values needs the end of the run; leave --detach away", errUsage)
+			}
+			one, err := c.startJob(cmd, "bulk", project, spec, detach)
+			if err != nil || !spec.DryRun || detach {
+				return err
+			}
+			return c.printCompared(cmd, one, values)
+		},
+	})
+	flags := verb.Flags()
+	flags.StringVar(&spec.Where, "where", "", "only customers for which this predicate of commercetools holds")
+	flags.StringVar(&spec.Store, "store", "", "only customers of the store with this key")
+	flags.StringVar(&spec.Since, "since", "", "only customers created at this time or later")
+	flags.StringVar(&spec.ChangedSince, "changed-since", "", "only customers changed at this time or later; last: since what is confirmed")
+	flags.BoolVar(&spec.DryRun, "dry-run", false, "compare with Fluent and sum up what would change; write nothing")
+	flags.BoolVar(&values, "values", false, "with --dry-run: show the values of the examples, which are personal data")
+	flags.Float64Var(&spec.Rate, "rate", 0, "customers a second, at most; 0: no limit")
+	flags.BoolVar(&spec.Force, "force", false, "write also what is known and unchanged")
+	flags.BoolVar(&detach, "detach", false, "start it and do not follow it")
+	flags.StringVar(&project, "project", "", "commercetools project key; needed where there are several")
+	return verb
+}
+
+// bulkLine is the progress of a bulk run for a person.
+func bulkLine(progress json.RawMessage) string {
+	var p customer.BulkProgress
+	if json.Unmarshal(progress, &p) != nil {
+		return string(progress)
+	}
+	var b strings.Builder
+	switch {
+	case p.Phase == "done":
+		fmt.Fprintf(&b, "%d read", p.Read)
+	case p.Total > 0:
+		fmt.Fprintf(&b, "%s, %d of %d read", p.Phase, p.Read, p.Total)
+	default:
+		fmt.Fprintf(&b, "%s, %d read", p.Phase, p.Read)
+	}
+	if d := p.Differs; d != nil {
+		fmt.Fprintf(&b, ": %d to create, %d to update, %d equal, %d skipped, %d dead", d.Create, d.Update, d.Equal, total(d.Skipped), total(d.Dead))
+	} else {
+		fmt.Fprintf(&b, ": %d written, %d unchanged, ", p.Written, p.Unchanged)
+		if p.Merged > 0 {
+			fmt.Fprintf(&b, "%d merged, ", p.Merged)
+		}
+		fmt.Fprintf(&b, "%d skipped, %d dead", p.Skipped, p.Dead)
+		if p.Outstanding > 0 {
+			fmt.Fprintf(&b, ", %d waiting", p.Outstanding)
+		}
+	}
+	if p.Phase != "done" {
+		if p.Rate > 0 {
+			fmt.Fprintf(&b, "; %.0f/s", p.Rate)
+		}
+		if p.ETASeconds > 0 {
+			fmt.Fprintf(&b, ", %v left", time.Duration(p.ETASeconds)*time.Second)
+		}
+	}
+	if p.Why != "" {
+		b.WriteString("; waits: " + p.Why)
+	}
+	return b.String()
+}
+
+func total(by map[string]int) (n int) {
+	for _, c := range by {
+		n += c
+	}
+	return n
+}
+
+// barWidth is that of a bar, in characters.
+const barWidth = 24
+
+// bar draws how far a job is; empty where that is not known.
+func bar(one job.Job) string {
+	var p customer.BulkProgress
+	if one.Kind != "bulk" || json.Unmarshal(one.Progress, &p) != nil || p.Total == 0 {
+		return ""
+	}
+	share := float64(p.Read-p.Outstanding) / float64(p.Total)
+	full := min(barWidth, int(share*barWidth))
+	return fmt.Sprintf("[%s%s] %3.0f%% ", strings.Repeat("#", full), strings.Repeat(".", barWidth-full), 100*share)
+}
+
+// printCompared prints what a dry run has found, field by field.
+func (c *cli) printCompared(cmd *cobra.Command, one job.Job, values bool) error {
+	var p customer.BulkProgress
+	if err := json.Unmarshal(one.Progress, &p); err != nil || p.Differs == nil {
+		return fmt.Errorf("%s has no comparison", one.ID)
+	}
+	d := p.Differs
+	if !c.json {
+		printComparison(c.out, d)
+	}
+	if !values {
+		return nil
+	}
+	var ids []string
+	for _, name := range d.FieldNames() {
+		ids = append(ids, d.Fields[name].Examples...)
+	}
+	slices.Sort(ids)
+	for _, id := range slices.Compact(ids) {
+		var v struct {
+			ID      string                `json:"id"`
+			Differs []customer.Difference `json:"differs"`
+		}
+		path := "/admin/map/" + url.PathEscape(id) + "?diff=true&project=" + url.QueryEscape(one.Project)
+		if err := c.ask(cmd, "GET", path, nil, &v); err != nil {
+			return err
+		}
+		if c.json {
+			if err := json.NewEncoder(c.out).Encode(v); err != nil {
+				return err
+			}
+			continue
+		}
+		fmt.Fprintf(c.out, "\n%s\n", id)
+		w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+		for _, x := range v.Differs {
+			fmt.Fprintf(w, "  %s\t%s\t→ %s\n", x.Field, shown(x.Has), shown(x.Gets))
+		}
+		if err := w.Flush(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func shown(v any) string {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return "?"
+	}
+	return string(text)
+}
+
+func printComparison(out io.Writer, d *customer.Comparison) {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "to create\t%d\n", d.Create)
+	adopted := ""
+	if d.Adopt > 0 {
+		adopted = fmt.Sprintf("\tof these %d carry no commercetools id yet", d.Adopt)
+	}
+	fmt.Fprintf(w, "to update\t%d%s\n", d.Update, adopted)
+	for _, name := range d.FieldNames() {
+		f := d.Fields[name]
+		fmt.Fprintf(w, "  %s\t%d\t%s\n", name, f.Customers, strings.Join(f.Examples, " "))
+	}
+	fmt.Fprintf(w, "equal\t%d\n", d.Equal)
+	for _, by := range []struct {
+		name  string
+		count map[string]int
+	}{{"skipped", d.Skipped}, {"dead", d.Dead}} {
+		for _, reason := range slices.Sorted(maps.Keys(by.count)) {
+			fmt.Fprintf(w, "%s (%s)\t%d\n", by.name, reason, by.count[reason])
+		}
+	}
+	_ = w.Flush() // as Fprintf
+}
