@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -72,22 +73,35 @@ func (c *cli) report(cfg *Config, found []Finding) error {
 			return err
 		}
 		fmt.Fprintln(c.out)
-		for _, f := range found {
-			fmt.Fprintf(c.out, "%-7s  %s: %s\n", f.State, f.What, f.Detail)
-			if f.Remedy != "" {
-				fmt.Fprintf(c.out, "         %s\n", f.Remedy)
-			}
+		if err := printFindings(c.out, found); err != nil {
+			return err
 		}
 	}
-	// The most telling failure decides the exit code.
-	var worst error
+	return worst(found)
+}
+
+func printFindings(out io.Writer, found []Finding) error {
 	for _, f := range found {
-		if f.State == "failed" && (worst == nil || errors.Is(f.err, ErrConfig)) {
-			worst = f.err
+		if _, err := fmt.Fprintf(out, "%-7s  %s: %s\n", f.State, f.What, f.Detail); err != nil {
+			return err
+		}
+		if f.Remedy != "" {
+			fmt.Fprintf(out, "         %s\n", f.Remedy)
 		}
 	}
-	if worst != nil {
-		return &kindError{errSaid, worst}
+	return nil
+}
+
+// worst is the most telling failure, which decides the exit code.
+func worst(found []Finding) error {
+	var err error
+	for _, f := range found {
+		if f.State == "failed" && (err == nil || errors.Is(f.err, ErrConfig)) {
+			err = f.err
+		}
+	}
+	if err != nil {
+		return &kindError{errSaid, err}
 	}
 	return nil
 }

@@ -133,6 +133,93 @@ type AccountConfig struct {
 
 	// Which of its customers are synced, in place of the file's `select`.
 	Select Expr `yaml:"select,omitempty"`
+
+	// The commercetools Subscription that brings its notifications: what
+	// `ct2fluent subscription` makes or repairs, and the running process
+	// watches. Default: none; it is somebody else's. See
+	// [subscriptions.md](subscriptions.md).
+	Subscription SubscriptionConfig `yaml:"subscription,omitempty"`
+}
+
+// A SubscriptionConfig is a Subscription to the changes of customers.
+type SubscriptionConfig struct {
+	At Pos `yaml:"-"`
+
+	// Key of the Subscription in commercetools.
+	Key string `yaml:"key" required:"true"`
+
+	// Where it sends notifications. Left out, the Subscription is watched, and
+	// somebody else makes it.
+	Destination DestinationConfig `yaml:"destination,omitempty"`
+
+	// Format of the notifications; EventGrid takes CloudEvents alone. It cannot
+	// be changed once the Subscription is made.
+	Format string `yaml:"format" default:"Platform" oneof:"Platform CloudEvents"`
+
+	// Whether it sends the messages of customers, too. They hold personal data,
+	// and nothing here needs them.
+	Messages bool `yaml:"messages" default:"false"`
+
+	// How often the running process looks at its status; 0 for never.
+	Watch time.Duration `yaml:"watch" default:"1m" min:"0s" max:"1h"`
+}
+
+// A DestinationConfig is where a Subscription sends notifications. Which keys
+// it has depends on its type.
+type DestinationConfig struct {
+	At Pos `yaml:"-"`
+
+	// What it is, as commercetools calls it.
+	Type string `yaml:"type" required:"true" oneof:"EventBridge SQS SNS AzureServiceBus EventGrid GoogleCloudPubSub ConfluentCloud"`
+
+	// EventBridge: id of the AWS account.
+	AccountID string `yaml:"account-id,omitempty"`
+
+	// EventBridge, SQS: the AWS region.
+	Region string `yaml:"region,omitempty"`
+
+	// SQS: URL of the queue.
+	QueueURL string `yaml:"queue-url,omitempty"`
+
+	// SNS: ARN of the topic.
+	TopicARN string `yaml:"topic-arn,omitempty"`
+
+	// SQS, SNS: `Credentials`, or `IAM` without keys. Default: commercetools'
+	// own, which is Credentials.
+	AuthenticationMode string `yaml:"authentication-mode,omitempty" oneof:"Credentials IAM"`
+
+	// SQS, SNS, EventGrid: the access key.
+	AccessKey Secret `yaml:"access-key,omitempty"`
+
+	// SQS, SNS: the secret of the access key.
+	AccessSecret Secret `yaml:"access-secret,omitempty"`
+
+	// AzureServiceBus: the connection string.
+	ConnectionString Secret `yaml:"connection-string,omitempty"`
+
+	// EventGrid: URI of the topic.
+	URI string `yaml:"uri,omitempty"`
+
+	// GoogleCloudPubSub: id of the project.
+	ProjectID string `yaml:"project-id,omitempty"`
+
+	// GoogleCloudPubSub, ConfluentCloud: the topic.
+	Topic string `yaml:"topic,omitempty"`
+
+	// ConfluentCloud: the bootstrap server.
+	BootstrapServer string `yaml:"bootstrap-server,omitempty"`
+
+	// ConfluentCloud: the API key.
+	APIKey Secret `yaml:"api-key,omitempty"`
+
+	// ConfluentCloud: the secret of the API key.
+	APISecret Secret `yaml:"api-secret,omitempty"`
+
+	// ConfluentCloud: which acknowledgements are waited for. Default: all.
+	Acks string `yaml:"acks,omitempty"`
+
+	// ConfluentCloud: the partitioning key of the records.
+	Key string `yaml:"key,omitempty"`
 }
 
 // A CommercetoolsConfig is one commercetools project and the way into it.

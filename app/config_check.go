@@ -104,6 +104,7 @@ func (d *decoder) checkAccounts(c *Config) {
 		}
 		first[key] = c.At(path)
 	}
+	d.checkSubscriptions(c)
 }
 
 // checkUnclearWait keeps rule 3 of convergence: a write may land until its

@@ -98,13 +98,8 @@ func (p *plan) mappingOf(a AccountConfig) (*customer.Mapping, error) {
 }
 
 func (p *plan) account(a AccountConfig) (Account, error) {
-	agent := "ct2fluent/" + p.setup.version()
-	from, err := commercetools.New(commercetools.Options{
-		ProjectKey: a.Commercetools.ProjectKey, APIURL: string(a.Commercetools.APIURL), AuthURL: string(a.Commercetools.AuthURL),
-		ClientID: a.Commercetools.ClientID, ClientSecret: a.Commercetools.ClientSecret.Value, Secrets: whence(a.Commercetools.ClientSecret), Scopes: a.Commercetools.Scopes,
-		Timeout: a.Commercetools.Timeout, MaxConcurrent: a.Commercetools.MaxConcurrent, Rate: a.Commercetools.MaxRate,
-		UserAgent: agent, Log: p.log, Observe: p.observe.call,
-	})
+	agent := p.agent()
+	from, err := commercetools.New(p.commercetools(a, a.Commercetools.Scopes...))
 	if err != nil {
 		return Account{}, configError(a.At, err)
 	}
@@ -126,6 +121,19 @@ func (p *plan) account(a AccountConfig) (Account, error) {
 		Project: a.Commercetools.ProjectKey, Name: a.Fluent.Account, RetailerID: a.Fluent.RetailerID,
 		Commercetools: from, Fluent: to, Mapping: m,
 	}, nil
+}
+
+func (p *plan) agent() string { return "ct2fluent/" + p.setup.version() }
+
+// commercetools are the options of a client of the account's project.
+func (p *plan) commercetools(a AccountConfig, scopes ...string) commercetools.Options {
+	c := a.Commercetools
+	return commercetools.Options{
+		ProjectKey: c.ProjectKey, APIURL: string(c.APIURL), AuthURL: string(c.AuthURL),
+		ClientID: c.ClientID, ClientSecret: c.ClientSecret.Value, Secrets: whence(c.ClientSecret), Scopes: scopes,
+		Timeout: c.Timeout, MaxConcurrent: c.MaxConcurrent, Rate: c.MaxRate,
+		UserAgent: p.agent(), Log: p.log, Observe: p.observe.call,
+	}
 }
 
 // routes are the router's options over these handlers.

@@ -72,7 +72,7 @@ func TestScripts(t *testing.T) {
 			return os.WriteFile(to, text, 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "waitfor": waitFor, "until": until, "customer": customer, "uncustomer": uncustomer, "session": session, "expand": expand, "asks": asks,
+			"exits": exits, "waitfor": waitFor, "until": until, "customer": customer, "uncustomer": uncustomer, "session": session, "expand": expand, "status": status, "asks": asks,
 		},
 	})
 }

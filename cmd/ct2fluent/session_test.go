@@ -109,3 +109,19 @@ func uncustomer(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("delete %s: %s", args[0], res.Status)
 	}
 }
+
+// status KEY STATUS sets the status of a Subscription in the stand-in of
+// commercetools at $CT.
+func status(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: status KEY STATUS")
+	}
+	req, err := http.NewRequest("PUT", ts.Getenv("CT")+"/_sandbox/subscriptions/key="+args[0], strings.NewReader(`{"status":"`+args[1]+`"}`))
+	ts.Check(err)
+	res, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		ts.Fatalf("set the status of %s: %s", args[0], res.Status)
+	}
+}

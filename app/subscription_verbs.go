@@ -1,0 +1,305 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ct2fluent/ct2fluent/commercetools"
+)
+
+func (c *cli) subscription() *cobra.Command {
+	verb := &cobra.Command{
+		Use: "subscription", Short: "Compare, make, repair, check and remove the commercetools Subscription", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	verb.AddCommand(c.subscriptionPlan(), c.subscriptionApply(), c.subscriptionCheck(), c.subscriptionRemove())
+	return verb
+}
+
+// each calls work for the Subscription of every account, or of the one of a
+// project.
+func (c *cli) eachSubscription(project string, work func(subscriber) error) error {
+	cfg, err := c.load(true)
+	if err != nil {
+		return err
+	}
+	p, err := newPlan(c.setup, cfg, c.logger(LogConfig{Level: "error"}))
+	if err != nil {
+		return err
+	}
+	found, known := false, project == ""
+	for i, a := range cfg.Accounts {
+		known = known || a.Commercetools.ProjectKey == project
+		if a.Subscription.IsZero() || project != "" && a.Commercetools.ProjectKey != project {
+			continue
+		}
+		found = true
+		s, err := p.subscriber(i)
+		if err == nil {
+			err = work(s)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	switch {
+	case !known:
+		return fmt.Errorf("%w: no account has the project key %q", errUsage, project)
+	case !found:
+		return configError(cfg.At("accounts"), fmt.Errorf("no subscription is configured; add subscription: { key: ct2fluent, destination: … } to the account"))
+	}
+	return nil
+}
+
+// subscriber is what works the Subscription of an account. Its client has a
+// token of its own, as the scope of the other one is for customers.
+func (p *plan) subscriber(i int) (subscriber, error) {
+	a := p.config.Accounts[i]
+	key := a.Commercetools.ProjectKey
+	calls, err := commercetools.New(p.commercetools(a, "manage_subscriptions:"+key))
+	if err != nil {
+		return subscriber{}, configError(a.At, err)
+	}
+	return subscriber{project: key, config: a.Subscription, calls: calls}, nil
+}
+
+// placed refuses what needs a destination where none is configured.
+func (s subscriber) placed() error {
+	if s.config.Destination.IsZero() {
+		return configError(s.config.At, fmt.Errorf("subscription %s has no destination: it is watched, and made by somebody else; add a destination to make it", s.config.Key))
+	}
+	return nil
+}
+
+func withProject(verb *cobra.Command, project *string) *cobra.Command {
+	verb.Flags().StringVar(project, "project", "", "commercetools project key; default: all accounts with a subscription")
+	return verb
+}
+
+func (c *cli) subscriptionPlan() *cobra.Command {
+	var project string
+	return withProject(c.asJSON(&cobra.Command{
+		Use: "plan", Short: "Print what apply would do; exit code 1 where it would do anything", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			plans, differ := []SubscriptionPlan{}, false
+			err := c.eachSubscription(project, func(s subscriber) error {
+				if err := s.placed(); err != nil {
+					return err
+				}
+				p, err := s.plan(cmd.Context())
+				plans = append(plans, p)
+				differ = differ || p.Do != doNothing
+				if err == nil && !c.json {
+					err = p.print(c.out)
+				}
+				return err
+			})
+			if err == nil && c.json {
+				err = c.printJSON(plans)
+			}
+			if err == nil && differ {
+				err = errSaid
+			}
+			return err
+		},
+	}), &project)
+}
+
+func (c *cli) subscriptionApply() *cobra.Command {
+	var project string
+	var resend bool
+	verb := withProject(c.asJSON(&cobra.Command{
+		Use: "apply", Short: "Make or repair the Subscription; the plan is printed first", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			plans := []SubscriptionPlan{}
+			err := c.eachSubscription(project, func(s subscriber) error {
+				if err := s.placed(); err != nil {
+					return err
+				}
+				s.resend = resend
+				var printing error
+				p, err := s.apply(cmd.Context(), func(p SubscriptionPlan) {
+					if !c.json {
+						printing = p.print(c.out)
+					}
+				})
+				plans = append(plans, p)
+				if err == nil && !c.json && p.Do != doNothing {
+					_, printing = fmt.Fprintf(c.out, "subscription %s of project %s: %s\n", p.Key, p.Project, map[string]string{doCreate: "created", doUpdate: "updated"}[p.Do])
+				}
+				return cmp.Or(err, printing)
+			})
+			if err == nil && c.json {
+				err = c.printJSON(plans)
+			}
+			return err
+		},
+	}), &project)
+	verb.Flags().BoolVar(&resend, "destination", false, "send the destination again, for secrets that have changed")
+	return verb
+}
+
+func (c *cli) subscriptionCheck() *cobra.Command {
+	var project string
+	return withProject(c.asJSON(&cobra.Command{
+		Use: "check", Short: "Say whether the Subscription is there, delivers, and is as configured", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			found := []Finding{}
+			err := c.eachSubscription(project, func(s subscriber) error {
+				found = append(found, s.check(cmd.Context()))
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+			if c.json {
+				if err := c.printJSON(found); err != nil {
+					return err
+				}
+			} else if err := printFindings(c.out, found); err != nil {
+				return err
+			}
+			return worst(found)
+		},
+	}), &project)
+}
+
+// check says how the Subscription is. It fails where nothing is delivered.
+func (s subscriber) check(ctx context.Context) Finding {
+	f := Finding{What: fmt.Sprintf("subscription %s of project %s", s.config.Key, s.project), State: "failed"}
+	has, err := s.calls.Subscription(ctx, s.config.Key)
+	switch kind := kindOfCT(err); {
+	case err == nil:
+	case kind == commercetools.NotFound:
+		f.Detail, f.Remedy = "there is none", "make it by: ct2fluent subscription apply"
+		f.err = err
+		return f
+	case kind == commercetools.Stopped:
+		f.State, f.Detail = "warning", "cannot be looked at: "+err.Error()
+		f.Remedy = "give the API client the scope manage_subscriptions:" + s.project + ", or look at the Subscription yourself"
+		return f
+	default:
+		f.Detail, f.Remedy, f.err = err.Error(), "see whether commercetools can be reached from here", ofSide(err)
+		return f
+	}
+	f.Detail = fmt.Sprintf("%s, sends to %s", has.Status, has.Destination.Type())
+	if has.Status != commercetools.Healthy {
+		f.Remedy, f.err = remedyOfStatus(has.Status), fmt.Errorf("the status is %s", has.Status)
+		if has.Status == commercetools.TemporaryError {
+			f.State = "warning"
+		}
+		return f
+	}
+	f.State = "ok"
+	wish := commercetools.SubscriptionDraft{}
+	if !s.config.Destination.IsZero() {
+		if wish, err = s.config.draft(); err != nil {
+			f.State, f.Detail, f.err = "failed", err.Error(), err
+			return f
+		}
+		if p := compare(s.project, wish, has, false); p.Do != doNothing {
+			f.State, f.Detail = "warning", f.Detail+", and is not as configured"
+			f.Remedy = "see ct2fluent subscription plan"
+			return f
+		}
+	}
+	if !heardOf(has) {
+		f.State, f.Detail = "warning", f.Detail+", and tells of no change of customers"
+		f.Remedy = "see ct2fluent subscription plan"
+	}
+	return f
+}
+
+// heardOf tells whether a Subscription has the changes or all messages of
+// customers.
+func heardOf(s *commercetools.Subscription) bool {
+	for _, c := range s.Changes {
+		if c.ResourceTypeID == "customer" {
+			return true
+		}
+	}
+	for _, m := range s.Messages {
+		if m.ResourceTypeID == "customer" && len(m.Types) == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func remedyOfStatus(h commercetools.Health) string {
+	switch h {
+	case commercetools.ConfigurationError, commercetools.DeliveryStopped:
+		return "see whether the destination is there and takes what commercetools sends, then: ct2fluent subscription apply --destination"
+	case commercetools.TemporaryError:
+		return "commercetools tries again by itself; see whether the destination is up"
+	case commercetools.Suspended:
+		return "somebody has suspended it; ask commercetools' support"
+	}
+	return "this status is not known here; see commercetools' documentation"
+}
+
+func (c *cli) subscriptionRemove() *cobra.Command {
+	var project string
+	var yes bool
+	verb := withProject(c.asJSON(&cobra.Command{
+		Use: "rm", Short: "Remove the Subscription: nothing is announced any more", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !yes {
+				return fmt.Errorf("%w: what changes after it is removed is announced to nobody; say --yes if that is wanted", errUsage)
+			}
+			type result struct {
+				Project string `json:"project"`
+				Key     string `json:"key"`
+				Removed bool   `json:"removed"`
+			}
+			results := []result{}
+			err := c.eachSubscription(project, func(s subscriber) error {
+				removed, err := s.remove(cmd.Context())
+				if err != nil {
+					return err
+				}
+				results = append(results, result{s.project, s.config.Key, removed})
+				if !c.json {
+					_, err = fmt.Fprintf(c.out, "subscription %s of project %s: %s\n", s.config.Key, s.project, map[bool]string{true: "removed", false: "there is none"}[removed])
+				}
+				return err
+			})
+			if err == nil && c.json {
+				err = c.printJSON(results)
+			}
+			return err
+		},
+	}), &project)
+	verb.Flags().BoolVar(&yes, "yes", false, "do it")
+	return verb
+}
+
+func (p SubscriptionPlan) print(out io.Writer) error {
+	what := map[string]string{
+		doCreate: "is not there, and would be created", doUpdate: "would be updated",
+		doNothing: "is as configured", doBlocked: "cannot be made as configured",
+	}[p.Do]
+	if p.Status != "" {
+		what += fmt.Sprintf(" (status %s)", p.Status)
+	}
+	fmt.Fprintf(out, "subscription %s of project %s %s\n", p.Key, p.Project, what)
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, d := range p.Differs {
+		if d.Has == "" && d.Gets == "" {
+			continue
+		}
+		fmt.Fprintf(w, "  %s\t%s → %s\n", d.Field, cmp.Or(d.Has, "nothing"), cmp.Or(d.Gets, "nothing"))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, n := range p.Notes {
+		fmt.Fprintf(out, "  note: %s\n", n)
+	}
+	return nil
+}
