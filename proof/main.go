@@ -41,6 +41,7 @@ var proofs = []proof{
 	{"kill", "kill -9 at every moment", kill},
 	{"power", "what a loss of power leaves", power},
 	{"wire", "faults on the wire", wire},
+	{"poll", "no queue at all: commercetools is asked, and kill -9", poll},
 	{"disorder", "notifications, reads and answers in disorder", disorder},
 	{"resources", "too little of everything, or too much", resources},
 }

@@ -58,7 +58,9 @@ func (w *world) launch() error {
 		}()
 	}
 	w.process = p
-	w.finding.Go(func() { w.find(p) })
+	if !w.polls {
+		w.finding.Go(func() { w.find(p) })
+	}
 	return nil
 }
 
@@ -116,7 +118,7 @@ func (w *world) start() error {
 	}
 	return w.until("the start", time.Minute, func() bool {
 		_, err := w.status()
-		return err == nil && bytes.Contains(w.said(w.process), []byte("webhook listens"))
+		return err == nil && (w.polls || bytes.Contains(w.said(w.process), []byte("webhook listens")))
 	})
 }
 

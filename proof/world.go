@@ -54,6 +54,11 @@ type setup struct {
 	sample int
 	// deliverers is how many notifications are posted at once; default 8.
 	deliverers int
+	// polls has the process ask for changes: there is no subscription and no
+	// webhook.
+	polls bool
+	// late is how far commercetools' clock is behind.
+	late time.Duration
 }
 
 // A world is a ct2fluent between the two stand-ins, and all that is known of
@@ -102,6 +107,7 @@ func (p *prover) newWorld(ctx context.Context, s setup) (*world, error) {
 	}
 	w.ct, err = sandbox.NewCommerceTools(sandbox.CTOptions{
 		ProjectKey: "shop", ClientSecret: clientSecret, Deliver: w.deliver, Deliverers: s.deliverers, Knobs: s.ct, Seed: p.seed,
+		Now: func() time.Time { return time.Now().Add(-s.late) },
 	})
 	if err != nil {
 		return nil, err
@@ -141,7 +147,9 @@ func (p *prover) newWorld(ctx context.Context, s setup) (*world, error) {
 		delivering.Wait()
 		w.client.CloseIdleConnections()
 	}
-	if _, err := w.ct.Subscribe(map[string]any{
+	if s.polls {
+		// Nothing announces a change.
+	} else if _, err := w.ct.Subscribe(map[string]any{
 		"key":         "ct2fluent",
 		"destination": map[string]any{"type": "EventBridge", "accountId": "000000000000", "region": "eu-central-1"},
 		"changes":     []any{map[string]any{"resourceTypeId": "customer"}},
@@ -173,6 +181,10 @@ func (w *world) configure() error {
 			return err
 		}
 	}
+	listener := fmt.Sprintf(`push: { type: webhook, address: "127.0.0.1:0", token: "${file:%s}" }`, w.path("secrets/push"))
+	if w.polls {
+		listener = "poll: { type: poll, every: 1s, from: beginning }"
+	}
 	level := w.level
 	if level == "" {
 		level = "debug"
@@ -180,14 +192,14 @@ func (w *world) configure() error {
 	text := fmt.Sprintf(`
 fluent-connect:
   listeners:
-    push: { type: webhook, address: "127.0.0.1:0", token: "${file:%s}" }
+    %s
 accounts:
   - commercetools: { project-key: shop, api-url: %q, auth-url: %q, client-id: client, client-secret: "${file:%s}", timeout: 1s }
     fluent: { base-url: %q, account: ACME, retailer-id: "1", client-id: client, client-secret: "${file:%s}", username: user, password: "${file:%s}", timeout: 700ms }
 fluent: { unclear-wait: 1s }
 control: { address: "127.0.0.1:0" }
 log: { level: %s }
-`, w.path("secrets/push"), ctURL, ctURL, w.path("secrets/client"), fluentURL, w.path("secrets/client"), w.path("secrets/password"), level)
+`, listener, ctURL, ctURL, w.path("secrets/client"), fluentURL, w.path("secrets/client"), w.path("secrets/password"), level)
 	if !strings.Contains(w.setup.config, "queue:") {
 		text += fmt.Sprintf("queue: { store: %q }\n", w.store())
 	}
