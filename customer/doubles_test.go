@@ -179,7 +179,7 @@ func (o *om) id(username string) string {
 
 // existing is a Fluent customer as some other program might have made it.
 func existing(username, id, retailer string) *fluent.Customer {
-	c := &fluent.Customer{ID: "f-" + username, Username: username}
+	c := &fluent.Customer{ID: "f-" + strings.ReplaceAll(username, "@", "-"), Username: username}
 	doc := fmt.Sprintf(`{"retailer":{"id":%q}}`, retailer)
 	if retailer != "" {
 		if err := json.Unmarshal([]byte(doc), c); err != nil {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 
 	"github.com/ct2fluent/ct2fluent"
@@ -133,9 +132,9 @@ func differences(has *fluent.Customer, w fluent.Write) []Difference {
 		}
 	}
 	for _, a := range w.Attributes {
-		gets, old := decoded(a.Value), attributeOf(has, a.Name)
-		if !reflect.DeepEqual(old, gets) {
-			ds = append(ds, Difference{"attributes." + a.Name, old, gets})
+		old := attributeOf(has, a.Name)
+		if !isValue(old) || canonical(old) != canonical(a.Value) {
+			ds = append(ds, Difference{attributeField(a.Name), decoded(old), decoded(a.Value)})
 		}
 	}
 	return ds
@@ -149,18 +148,23 @@ func plain[T any](p *T) any {
 	return *p
 }
 
-func attributeOf(c *fluent.Customer, name string) any {
+// attributeOf is the value of an attribute; nil where there is none.
+func attributeOf(c *fluent.Customer, name string) json.RawMessage {
 	for _, a := range c.Attributes {
-		if a.Name == name {
-			return decoded(a.Value)
+		if a.Name == name && isValue(a.Value) {
+			return a.Value
 		}
 	}
 	return nil
 }
 
+// decoded is a value to be shown; nil for none.
 func decoded(doc json.RawMessage) any {
-	var v any
-	if json.Unmarshal(doc, &v) != nil {
+	if !isValue(doc) {
+		return nil
+	}
+	v, err := exactly(doc)
+	if err != nil {
 		return string(doc)
 	}
 	return v
