@@ -43,6 +43,7 @@ var proofs = []proof{
 	{"wire", "faults on the wire", wire},
 	{"poll", "no queue at all: commercetools is asked, and kill -9", poll},
 	{"disorder", "notifications, reads and answers in disorder", disorder},
+	{"bulk", "a run over all customers, killed on its way", bulk},
 	{"resources", "too little of everything, or too much", resources},
 }
 

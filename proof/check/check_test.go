@@ -107,6 +107,10 @@ func TestCheck(t *testing.T) {
 			h.Made["anna"] = append(h.Made["anna"], check.Version{Number: 9, Fields: fields("a9")})
 			h.Customers[0].Fields = fields("a9")
 		}, nil},
+		{"a run over all customers has left one out", func(h *check.History) {
+			h.All = true
+			h.Made["nobody told of"] = []check.Version{{Number: 1, Fields: fields("x")}}
+		}, []string{"3 converged"}},
 		{"Fluent has not the customer", func(h *check.History) { h.Customers = h.Customers[1:] }, []string{"3 converged"}},
 		{"the dead one was replayed, and nothing came of it", func(h *check.History) {
 			h.Letters = h.Letters[1:]
