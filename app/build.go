@@ -36,6 +36,7 @@ type App struct {
 	inbox    *inbox.Inbox
 	router   *route.Router
 	jobs     *job.Jobs
+	watcher  *watcher
 	pauses   *pauses
 	beside   []func(context.Context) error
 	accounts []Account
@@ -117,6 +118,9 @@ func (a *App) open(ctx context.Context, p *plan) (err error) {
 		return surroundings(err)
 	}
 	a.beside = append(a.beside, a.jobs.Run)
+	if err := a.watchSubscriptions(p); err != nil {
+		return err
+	}
 	a.inbox = inbox.New(inbox.Options{
 		Sources: p.sources, Put: a.queue.Put, Projects: projects(c), Log: a.log, Observe: p.observe.received,
 	})

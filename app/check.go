@@ -49,7 +49,6 @@ func (c *cli) check() *cobra.Command {
 			found = append(found, p.warnings()...)
 			found = append(found, Finding{What: "configuration", State: "ok", Detail: c.file})
 			found = append(found, doorFindings(cfg)...)
-			found = append(found, configured(p)...)
 			if !offline {
 				found = append(found, c.surroundings(cmd.Context(), p)...)
 			}
@@ -115,7 +114,7 @@ func (p *plan) warnings() (found []Finding) {
 			}
 		}
 	}
-	return found
+	return append(found, configured(p)...)
 }
 
 // surroundings looks at what a run needs besides its configuration.

@@ -39,6 +39,12 @@ func (a *App) controls(p *plan) control.Options {
 	o.Pauses = a.pauses
 	o.Audit = trail{a}
 	o.Jobs = jobs{a}
+	o.Subscriptions = func() any {
+		if all := a.watcher.subscriptions(); len(all) > 0 {
+			return all
+		}
+		return nil
+	}
 	o.Sync = &syncs{a: a}
 	return o
 }

@@ -47,6 +47,9 @@ type Options struct {
 	Ready func(ctx context.Context) error
 	// Held lists what is held now; it is told beside health. Nil: nothing.
 	Held func() []Held
+	// Subscriptions says how those that are watched are; it is told beside
+	// health, and no reason not to be ready. Nil: nothing.
+	Subscriptions func() any
 	// Metrics are served, with the figures of Status beside them.
 	Metrics *Metrics
 
@@ -191,6 +194,9 @@ func New(o Options) (*Server, error) {
 	}
 	if o.Ready == nil {
 		o.Ready = func(context.Context) error { return nil }
+	}
+	if o.Subscriptions == nil {
+		o.Subscriptions = func() any { return nil }
 	}
 	if o.Held == nil {
 		o.Held = func() []Held { return nil }

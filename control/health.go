@@ -17,6 +17,8 @@ type readiness struct {
 	Ready  bool   `json:"ready"`
 	Reason string `json:"reason,omitempty"`
 	Held   []Held `json:"held,omitempty"`
+	// Subscriptions that do not deliver are made up for by reading what changes.
+	Subscriptions any `json:"subscriptions,omitempty"`
 }
 
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
@@ -24,7 +26,7 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	body := readiness{Ready: err == nil}
 	// Off loopback anyone may ask whether, only who has the token why.
 	if _, refused := s.guard.admit(OnLoopback, r); refused == nil {
-		body.Held = s.o.Held()
+		body.Held, body.Subscriptions = s.o.Held(), s.o.Subscriptions()
 		if err != nil {
 			body.Reason = err.Error()
 		}

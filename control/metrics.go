@@ -30,6 +30,8 @@ type Metrics struct {
 	retries  *prometheus.CounterVec
 	callTime *prometheus.HistogramVec
 	lags     *lags
+
+	subscriptions subscriptionGauges
 }
 
 // NewMetrics makes a registry of its own. The version is that of the binary;
@@ -56,6 +58,7 @@ func NewMetrics(version string, projects ...string) *Metrics {
 		callTime: histogram("api_call_seconds", "How long requests took.", seconds, "api", "operation"),
 	}
 	m.lags = &lags{upTo: map[string]time.Time{}}
+	m.subscriptions = newSubscriptionGauges(m.registry)
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "ct2fluent_build_info", Help: "1, with the version of this binary.",
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
