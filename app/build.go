@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -38,6 +39,7 @@ type App struct {
 	jobs     *job.Jobs
 	watcher  *watcher
 	pauses   *pauses
+	closing  []io.Closer
 	beside   []func(context.Context) error
 	accounts []Account
 }
@@ -131,10 +133,13 @@ func (a *App) open(ctx context.Context, p *plan) (err error) {
 func (a *App) handlers(p *plan) error {
 	env := Env{Accounts: p.accounts, Ledger: a.ledger, Deletes: deletes(a.Config.Deletes), Observe: p.observe.customer(), Log: a.log}
 	var registered []route.Registered
-	for _, t := range p.setup.Handlers {
+	for _, t := range p.handlers {
 		h, err := t.New(env)
 		if err != nil {
 			return fmt.Errorf("%w: handler %s: %w", ErrConfig, t.Name, err)
+		}
+		if c, ok := h.(io.Closer); ok {
+			a.closing = append(a.closing, c)
 		}
 		registered = append(registered, route.Registered{Name: t.Name, Priority: t.Priority, Handler: h, Description: t.Description})
 	}
@@ -185,6 +190,7 @@ func (a *App) Close() error {
 	if a.queue != nil {
 		errs = append(errs, a.queue.Close())
 	}
+	errs = append(errs, a.closeHandlers())
 	if a.ledger != nil {
 		a.ledger.Close()
 	}
@@ -192,6 +198,16 @@ func (a *App) Close() error {
 		errs = append(errs, a.store.Close())
 	}
 	a.closeClients()
+	return errors.Join(errs...)
+}
+
+// closeHandlers ends those that hold something, such as processes. The queue is
+// closed: none of them is called any more.
+func (a *App) closeHandlers() error {
+	var errs []error
+	for _, c := range a.closing {
+		errs = append(errs, c.Close())
+	}
 	return errors.Join(errs...)
 }
 
@@ -209,6 +225,7 @@ func (a *App) abandon() {
 	if a.queue != nil {
 		_ = a.queue.Close()
 	}
+	_ = a.closeHandlers()
 	if a.ledger != nil {
 		a.ledger.Close()
 	}

@@ -49,6 +49,8 @@ func (c *cli) check() *cobra.Command {
 			found = append(found, p.warnings()...)
 			found = append(found, Finding{What: "configuration", State: "ok", Detail: c.file})
 			found = append(found, doorFindings(cfg)...)
+			found = append(found, outsideFindings(cfg)...)
+			found = append(found, configured(p)...)
 			if !offline {
 				found = append(found, c.surroundings(cmd.Context(), p)...)
 			}

@@ -32,6 +32,10 @@ type Config struct {
 	// commercetools. See [deletes.md](deletes.md).
 	Deletes DeletesConfig `yaml:"deletes"`
 
+	// Handlers in other processes, in whatever language. Routes name them as
+	// they name those of this binary.
+	Handlers []HandlerConfig `yaml:"handlers,omitempty"`
+
 	// Where notifications wait and what the ledger remembers.
 	Queue QueueConfig `yaml:"queue"`
 
@@ -117,7 +121,8 @@ type RouteConfig struct {
 	// The route.
 	Route string `yaml:"route" required:"true"`
 
-	// The handler that works it; the stock binary has `FluentCustomerUpsert`.
+	// The handler that works it: one of `handlers`, or of this binary; the stock
+	// binary has `FluentCustomerUpsert`.
 	HandlerName string `yaml:"handler-name" required:"true"`
 }
 

@@ -40,6 +40,7 @@ func (d *decoder) check(c *Config, o LoadOptions) {
 		d.fail(c.At("queue.replicas"), "queue.replicas", "more than 1 without a cluster; add queue.url or take it out")
 	}
 	d.checkControl(c)
+	d.checkHandlers(c)
 }
 
 func (d *decoder) checkControl(c *Config) {

@@ -127,7 +127,11 @@ func (c *cli) root() *cobra.Command {
 	root.SetFlagErrorFunc(misused)
 	root.PersistentFlags().StringVarP(&c.file, "config", "c", "application-connector.yml", "configuration file")
 	root.AddCommand(
-		c.run(), c.check(), c.route(), c.mapping(), c.put(), c.status(), c.subscription(), c.show(), c.dead(), c.jobs(), c.bulk(), c.sync(), c.pause(), c.resume(), c.audit(), c.sandbox(), c.version(),
+		c.run(), c.check(), c.route(), c.mapping(), c.put(), c.status(), c.subscription(), c.show(), c.dead(),
+		c.jobs(), c.bulk(), c.sync(),
+		c.pause(), c.resume(), c.audit(),
+		c.handler(),
+		c.sandbox(), c.version(),
 	)
 	usage(root)
 	return root

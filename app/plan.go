@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync"
 
 	"github.com/ct2fluent/ct2fluent"
@@ -24,13 +25,17 @@ type plan struct {
 	mapping  *customer.Mapping
 	sources  map[string]ct2fluent.Source
 	accounts []Account
+	handlers []HandlerType // of this binary and of the configuration
 	router   *route.Router // tells of routes, and does not work
 	marks    shelf
 }
 
 func newPlan(s *Setup, c *Config, log *slog.Logger) (*plan, error) {
 	p := &plan{setup: s, config: c, log: log, observe: newObserver(s.version(), c), sources: map[string]ct2fluent.Source{}}
-	errs := []error{p.compile(), p.checkRoutes()}
+	var err error
+	p.handlers, err = outsiders(c, s.version(), log)
+	p.handlers = slices.Concat(s.Handlers, p.handlers)
+	errs := []error{p.compile(), p.checkRoutes(), err}
 	for _, a := range c.Accounts {
 		account, err := p.account(a)
 		errs = append(errs, err)
@@ -164,6 +169,9 @@ func (p *plan) explainer() (*route.Router, error) {
 	var handlers []route.Registered
 	for _, t := range p.setup.Handlers {
 		handlers = append(handlers, route.Registered{Name: t.Name, Priority: t.Priority, Handler: idle, Description: t.Description})
+	}
+	for _, h := range p.config.Handlers {
+		handlers = append(handlers, route.Registered{Name: h.Name, Handler: idle})
 	}
 	o := p.routes(handlers)
 	o.Log = nil

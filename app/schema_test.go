@@ -18,7 +18,7 @@ import (
 )
 
 // The reference page and the editors' schema are made of the structs of
-// config.go: their types, tags and comments. -update writes them.
+// config.go and config_handlers.go: their types, tags and comments. -update writes them.
 func TestConfigReference(t *testing.T) {
 	g := newGenerator(t)
 	for file, want := range map[string][]byte{
@@ -58,11 +58,18 @@ type generator struct{ comments map[string]string }
 
 func newGenerator(t *testing.T) *generator {
 	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), "config.go", nil, parser.ParseComments)
-	if err != nil {
-		t.Fatal(err)
-	}
 	g := &generator{map[string]string{}}
+	for _, name := range []string{"config.go", "config_handlers.go"} {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.read(file)
+	}
+	return g
+}
+
+func (g *generator) read(file *ast.File) {
 	line := func(c *ast.CommentGroup) string { return strings.Join(strings.Fields(c.Text()), " ") }
 	for _, decl := range file.Decls {
 		gen, ok := decl.(*ast.GenDecl)
@@ -85,7 +92,6 @@ func newGenerator(t *testing.T) *generator {
 			}
 		}
 	}
-	return g
 }
 
 func (g *generator) comment(t reflect.Type, f field) string { return g.comments[t.Name()+"."+f.Name] }

@@ -76,7 +76,8 @@ type HandlerType struct {
 	Priority    int    // of two with one name the higher works
 	Description string // one line
 	// New makes the handler. One that has a method Run(ctx) error as well is
-	// run beside the queue until the process stops.
+	// run beside the queue until the process stops. One that has Close() error
+	// is closed then, when no call is at hand any more.
 	New func(env Env) (ct2fluent.Handler, error)
 }
 

@@ -168,17 +168,17 @@ func exists(name string) bool {
 	return err == nil
 }
 
-// The code that the documents show is that of the partner's example, which a
-// test builds and runs; so is the configuration for it.
+// The code that the documents show is that of the examples, which tests build
+// and run; so is the configuration for it.
 func TestDocumentedCode(t *testing.T) {
-	example := joined(t, top+"/examples/partner/*.*")
+	example := joined(t, top+"/examples/partner/*.*") + joined(t, top+"/examples/handlers/*.*")
 	for name, text := range documents(t) {
 		for _, block := range fenced.FindAllStringSubmatch(text, -1) {
 			if name == listeners && block[1] == "yaml" {
 				continue // TestDocumentedListeners
 			}
-			if (block[1] == "go" || block[1] == "yaml") && !strings.Contains(example, block[2]) {
-				t.Errorf("%s: this does not stand in examples/partner:\n%s", name, block[2])
+			if (block[1] == "go" || block[1] == "yaml" || block[1] == "python") && !strings.Contains(example, block[2]) {
+				t.Errorf("%s: this does not stand in the examples:\n%s", name, block[2])
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -56,6 +57,11 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			// The race detector would have every command sleep for a second.
 			e.Setenv("GORACE", "atexit_sleep_ms=0")
+			handlers, err := filepath.Abs(top + "/examples/handlers")
+			if err != nil {
+				return err
+			}
+			e.Setenv("HANDLERS", handlers)
 			docs, err := filepath.Abs(top + "/docs")
 			if err != nil {
 				return err
@@ -71,10 +77,24 @@ func TestScripts(t *testing.T) {
 			}
 			return os.WriteFile(to, text, 0o600)
 		},
+		Condition: condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "waitfor": waitFor, "until": until, "customer": customer, "uncustomer": uncustomer, "session": session, "expand": expand, "status": status, "asks": asks,
 		},
 	})
+}
+
+// condition knows python: whether it is there. In CI it has to be: what cannot
+// run is a failure.
+func condition(name string) (bool, error) {
+	if name != "python" {
+		return false, fmt.Errorf("unknown condition %s", name)
+	}
+	_, err := exec.LookPath("python3")
+	if err != nil && os.Getenv("CI") != "" {
+		return false, err
+	}
+	return err == nil, nil
 }
 
 // patience is how long something may take that happens by itself.
