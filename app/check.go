@@ -50,7 +50,6 @@ func (c *cli) check() *cobra.Command {
 			found = append(found, Finding{What: "configuration", State: "ok", Detail: c.file})
 			found = append(found, doorFindings(cfg)...)
 			found = append(found, outsideFindings(cfg)...)
-			found = append(found, configured(p)...)
 			if !offline {
 				found = append(found, c.surroundings(cmd.Context(), p)...)
 			}
