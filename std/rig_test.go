@@ -245,7 +245,7 @@ func (r *rig) status() (s control.Status) {
 	return s
 }
 
-var listens = regexp.MustCompile(`"webhook listens".*"address":"([^"]+)"`)
+var listens = regexp.MustCompile(`"webhook listens","listener":"push","address":"([^"]+)"`)
 
 // post brings a body as a sender does, and gives the status of the answer.
 func (r *rig) post(body []byte) (int, error) {

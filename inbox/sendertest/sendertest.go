@@ -74,6 +74,15 @@ func New(t *testing.T) *Senders {
 	return s
 }
 
+// Fixed are services whose certificate and keys cannot be read: of tests that
+// sign nothing, and are many.
+func Fixed(t *testing.T) *Senders {
+	s := &Senders{t: t, served: map[string]func() (int, []byte){}}
+	s.Serve(CertURL, http.StatusOK, []byte("no certificate"))
+	s.Serve(KeysURL, http.StatusOK, []byte(`{"keys":[]}`))
+	return s
+}
+
 func (s *Senders) sign(template, parent *x509.Certificate, of crypto.PublicKey, by crypto.Signer) *x509.Certificate {
 	s.t.Helper()
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, of, by)
