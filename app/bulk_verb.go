@@ -121,10 +121,18 @@ const barWidth = 24
 // bar draws how far a job is; empty where that is not known.
 func bar(one job.Job) string {
 	var p customer.BulkProgress
-	if one.Kind != "bulk" || json.Unmarshal(one.Progress, &p) != nil || p.Total == 0 {
+	var r customer.ReconcileReport
+	share := 0.0
+	switch {
+	case one.Kind == "bulk" && json.Unmarshal(one.Progress, &p) == nil && p.Total > 0:
+		share = float64(p.Read-p.Outstanding) / float64(p.Total)
+	case one.Kind == reconcileKind && json.Unmarshal(one.Progress, &r) == nil && r.Total > 0:
+		// Both sides are read, and have about as many.
+		share = float64(r.Fluent+r.Read) / float64(2*r.Total)
+	default:
 		return ""
 	}
-	share := float64(p.Read-p.Outstanding) / float64(p.Total)
+	share = min(1, share)
 	full := min(barWidth, int(share*barWidth))
 	return fmt.Sprintf("[%s%s] %3.0f%% ", strings.Repeat("#", full), strings.Repeat(".", barWidth-full), 100*share)
 }

@@ -36,6 +36,10 @@ type Config struct {
 	// they name those of this binary.
 	Handlers []HandlerConfig `yaml:"handlers,omitempty"`
 
+	// When both sides are compared by themselves. See
+	// [reconcile.md](reconcile.md).
+	Reconcile ReconcileConfig `yaml:"reconcile"`
+
 	// Where notifications wait and what the ledger remembers.
 	Queue QueueConfig `yaml:"queue"`
 
@@ -370,6 +374,20 @@ type DeletesConfig struct {
 
 	// Name of that attribute, of type STRING.
 	Attribute string `yaml:"attribute" default:"commercetoolsDeleted"`
+}
+
+// A ReconcileConfig says when both sides are compared.
+type ReconcileConfig struct {
+	// How often all customers of each project are compared, give or take a
+	// twentieth; 0s for never.
+	Every time.Duration `yaml:"every" default:"0s" min:"0s" max:"744h"`
+
+	// Whether what is found then is mended.
+	Fix bool `yaml:"fix" default:"false"`
+
+	// How long a change may be under way. What differs for a customer that was
+	// changed more lately is looked at again, in every reconciliation.
+	Grace time.Duration `yaml:"grace" default:"30s" min:"0s" max:"1h"`
 }
 
 // A QueueConfig says where notifications wait and how they are worked.

@@ -38,7 +38,7 @@ func (a *App) controls(p *plan) control.Options {
 	o.Dead = letters{a}
 	o.Pauses = a.pauses
 	o.Audit = trail{a}
-	o.Jobs = jobs{a}
+	o.Jobs, o.Found = jobs{a}, a.found
 	o.Subscriptions = func() any {
 		if all := a.watcher.subscriptions(); len(all) > 0 {
 			return all

@@ -13,7 +13,7 @@ import (
 
 // kinds are the kinds of long work that a running process can be asked for.
 func (a *App) kinds(p *plan) []job.Kind {
-	return []job.Kind{a.bulk()}
+	return []job.Kind{a.bulk(), a.reconcile(p.observe)}
 }
 
 // jobs are the process's jobs as the HTTP side wants them.
@@ -83,6 +83,8 @@ func progressLine(kind string, progress json.RawMessage) string {
 	switch kind {
 	case "bulk":
 		return bulkLine(progress)
+	case reconcileKind:
+		return reconcileLine(progress)
 	default:
 		return string(progress)
 	}

@@ -128,7 +128,7 @@ func (c *cli) root() *cobra.Command {
 	root.PersistentFlags().StringVarP(&c.file, "config", "c", "application-connector.yml", "configuration file")
 	root.AddCommand(
 		c.run(), c.check(), c.route(), c.mapping(), c.put(), c.status(), c.subscription(), c.show(), c.dead(),
-		c.jobs(), c.bulk(), c.sync(),
+		c.jobs(), c.bulk(), c.reconcile(), c.sync(),
 		c.pause(), c.resume(), c.audit(),
 		c.handler(),
 		c.sandbox(), c.version(),

@@ -20,6 +20,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -74,6 +75,9 @@ type Options struct {
 	Sync Syncs
 	// Jobs starts and follows long work. Nil: no such routes.
 	Jobs Jobs
+	// Found opens what a job has found: a line of JSON for each thing.
+	// ErrNotFound: it has no such list. Nil: no such route.
+	Found func(id string) (io.ReadCloser, error)
 	// Pauses stops work and lets it go on. Nil: no such routes.
 	Pauses Pauses
 	// Audit keeps what operators do. Nil: it is logged only.

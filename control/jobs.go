@@ -85,6 +85,18 @@ func (s *Server) jobEvents(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// jobFound answers with what a job has found, as it lies there.
+func (s *Server) jobFound(w http.ResponseWriter, r *http.Request) {
+	found, err := s.o.Found(r.PathValue("id"))
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	defer found.Close()
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	_, _ = io.Copy(w, found) // who asked has gone
+}
+
 // Lines sends a GET whose answer is a line of JSON after the other, and calls
 // each for them. Errors are those of Do, of each, and io.ErrUnexpectedEOF
 // where the process ended before the answer.

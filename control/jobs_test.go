@@ -51,6 +51,12 @@ func (w work) Follow(_ context.Context, id string) iter.Seq[any] {
 func TestJobs(t *testing.T) {
 	o := full()
 	o.Jobs = work{"bulk-1": {"running", "done"}}
+	o.Found = func(id string) (io.ReadCloser, error) {
+		if id != "reconcile-1" {
+			return nil, fmt.Errorf("%s: %w", id, ErrNotFound)
+		}
+		return io.NopCloser(strings.NewReader("{}\n{}\n")), nil
+	}
 	s := newServer(t, o)
 	tests := []struct {
 		name, method, path, body string
@@ -66,6 +72,8 @@ func TestJobs(t *testing.T) {
 		{"stop", "POST", "/admin/jobs/bulk-1/stop", "", 200, "done"},
 		{"resume", "POST", "/admin/jobs/bulk-1/resume", "", 200, "running"},
 		{"follow", "GET", "/admin/jobs/bulk-1/events", "", 200, `{"id":"bulk-1","state":"running"}` + "\n" + `{"id":"bulk-1","state":"done"}` + "\n"},
+		{"what it found", "GET", "/admin/jobs/reconcile-1/found", "", 200, "{}\n{}\n"},
+		{"what another found", "GET", "/admin/jobs/bulk-1/found", "", 404, "bulk-1"},
 		{"follow what is not there", "GET", "/admin/jobs/bulk-2/events", "", 404, "bulk-2"},
 	}
 	for _, tt := range tests {

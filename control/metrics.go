@@ -32,6 +32,9 @@ type Metrics struct {
 	lags     *lags
 
 	subscriptions subscriptionGauges
+	drift         *prometheus.GaugeVec
+	left          *prometheus.GaugeVec
+	compared      *prometheus.GaugeVec
 }
 
 // NewMetrics makes a registry of its own. The version is that of the binary;
@@ -57,6 +60,12 @@ func NewMetrics(version string, projects ...string) *Metrics {
 		retries:  counter("api_retries_total", "Those of the requests that repeat one that failed, by the status they met. Status 0: no answer.", "api", "operation", "status"),
 		callTime: histogram("api_call_seconds", "How long requests took.", seconds, "api", "operation"),
 	}
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "ct2fluent_" + name, Help: help}, labels)
+	}
+	m.drift = gauge("drift", "Customers that the last reconciliation found missing, different, extra or ambiguous in Fluent.", "project", "kind")
+	m.left = gauge("drift_left", "Those of them that it has not mended.", "project")
+	m.compared = gauge("reconciled_timestamp_seconds", "When the last reconciliation ended.", "project")
 	m.lags = &lags{upTo: map[string]time.Time{}}
 	m.subscriptions = newSubscriptionGauges(m.registry)
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
@@ -64,7 +73,7 @@ func NewMetrics(version string, projects ...string) *Metrics {
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.received, m.outcomes, m.warnings, m.sources, m.stages, m.batches, m.calls, m.retries, m.callTime, m.lags, build,
+	m.registry.MustRegister(m.received, m.outcomes, m.warnings, m.sources, m.stages, m.batches, m.calls, m.retries, m.callTime, m.lags, m.drift, m.left, m.compared, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -87,6 +96,17 @@ func (m *Metrics) Warn(kind string) {
 // Source counts n times what a source met.
 func (m *Metrics) Source(source, event string, n int) {
 	m.sources.WithLabelValues(m.words.known("source", source), m.words.known("event", event)).Add(float64(n))
+}
+
+// Drift shows what the last reconciliation of a project found by kind, how much
+// of it is left, and when it ended.
+func (m *Metrics) Drift(project string, found map[string]int, left int, at time.Time) {
+	project = m.words.known("project", project)
+	for kind, n := range found {
+		m.drift.WithLabelValues(project, m.words.known("kind", kind)).Set(float64(n))
+	}
+	m.left.WithLabelValues(project).Set(float64(left))
+	m.compared.WithLabelValues(project).Set(float64(at.Unix()))
 }
 
 // Stage observes how long a stage took: put, read, write, settle.

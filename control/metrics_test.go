@@ -27,6 +27,7 @@ func TestMetrics(t *testing.T) {
 	m.Call("fluent", "write", 200, "C0141E", time.Millisecond)
 	m.Call("fluent", "write", 0, "", time.Millisecond)
 	m.Retry("commercetools", "customers", 502)
+	m.Drift("shop", map[string]int{"missing": 7, "extra": 0}, 2, time.Unix(1_800_000_000, 0))
 	want := `
 # HELP ct2fluent_api_calls_total Requests to commercetools and Fluent. Status 0: no answer.
 # TYPE ct2fluent_api_calls_total counter
@@ -52,6 +53,13 @@ ct2fluent_batch_size_count{stage="read"} 1
 # HELP ct2fluent_dead_letters Dead letters that lie now.
 # TYPE ct2fluent_dead_letters gauge
 ct2fluent_dead_letters 2
+# HELP ct2fluent_drift Customers that the last reconciliation found missing, different, extra or ambiguous in Fluent.
+# TYPE ct2fluent_drift gauge
+ct2fluent_drift{kind="extra",project="shop"} 0
+ct2fluent_drift{kind="missing",project="shop"} 7
+# HELP ct2fluent_drift_left Those of them that it has not mended.
+# TYPE ct2fluent_drift_left gauge
+ct2fluent_drift_left{project="shop"} 2
 # HELP ct2fluent_held 1 while the work of the project's account is held or paused.
 # TYPE ct2fluent_held gauge
 ct2fluent_held{project=""} 1
@@ -67,6 +75,9 @@ ct2fluent_outcomes_total{outcome="written",reason=""} 1
 # HELP ct2fluent_received_total Notifications accepted since the start, by source.
 # TYPE ct2fluent_received_total counter
 ct2fluent_received_total{source="ct-queue"} 3
+# HELP ct2fluent_reconciled_timestamp_seconds When the last reconciliation ended.
+# TYPE ct2fluent_reconciled_timestamp_seconds gauge
+ct2fluent_reconciled_timestamp_seconds{project="shop"} 1.8e+09
 # HELP ct2fluent_waiting Notifications that have no outcome yet.
 # TYPE ct2fluent_waiting gauge
 ct2fluent_waiting 4

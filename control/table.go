@@ -68,6 +68,7 @@ func (s *Server) routes() []Route {
 		Route{Method: "POST", Path: "/admin/sync", Access: Operator, serve: s.syncPut},
 		Route{Method: "GET", Path: "/admin/sync/{id}/events", Access: Viewer, slow: true, serve: s.syncEvents},
 	)
+	add(o.Found != nil, Route{Method: "GET", Path: "/admin/jobs/{id}/found", Access: Viewer, slow: true, serve: s.jobFound})
 	add(o.Jobs != nil,
 		Route{Method: "GET", Path: "/admin/jobs", Access: Viewer, serve: s.jobList},
 		Route{Method: "GET", Path: "/admin/jobs/{id}", Access: Viewer, serve: s.jobShow},

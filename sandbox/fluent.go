@@ -48,6 +48,8 @@ type Fluent struct {
 	byName map[string]int
 	writes []Write
 	stats  FluentStats
+	// removed counts the places of people that are empty.
+	removed int
 }
 
 // NewFluent makes a stand-in without customers. Knobs that cannot be are an
@@ -89,6 +91,7 @@ func NewFluent(o FluentOptions) (*Fluent, error) {
 			}
 		})
 	})
+	s.planting()
 	return s, nil
 }
 
@@ -307,7 +310,9 @@ func (s *Fluent) Each(f func(doc map[string]any)) {
 	people := slices.Clone(s.people)
 	s.mu.RUnlock()
 	for _, p := range people {
-		f(p.document())
+		if !p.removed {
+			f(p.document())
+		}
 	}
 }
 
@@ -315,5 +320,5 @@ func (s *Fluent) Each(f func(doc map[string]any)) {
 func (s *Fluent) Len() int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return len(s.people)
+	return len(s.people) - s.removed
 }

@@ -66,7 +66,7 @@ func (s *Fluent) numbered(id string) *person {
 	n, err := strconv.ParseInt(id, 10, 64)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if i := n - firstID; err == nil && i >= 0 && i < int64(len(s.people)) {
+	if i := n - firstID; err == nil && i >= 0 && i < int64(len(s.people)) && !s.people[i].removed {
 		return s.people[i]
 	}
 	return nil
@@ -105,7 +105,7 @@ func (s *Fluent) find(f filter, p page) (found []*person, more bool) {
 		}
 	}
 	for ; i >= 0 && i < len(people); i += step {
-		if !f.holds(people[i]) {
+		if people[i].removed || !f.holds(people[i]) {
 			continue
 		}
 		if len(found) == p.n {

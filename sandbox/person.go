@@ -36,6 +36,7 @@ type person struct {
 	optIn            *bool
 	retailer         string
 	attributes       []attribute
+	removed          bool // nothing but its id is left
 }
 
 type attribute struct {

@@ -1,0 +1,83 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A run starts soon after the first start, and then once in a period, give or
+// take a twentieth; what was due while no process ran is made up for.
+func TestSchedule(t *testing.T) {
+	const day = 24 * time.Hour
+	tests := []struct {
+		name   string
+		ago    time.Duration // since the last run; 0: never
+		takes  time.Duration
+		fails  bool // no run leaves a time
+		within [][2]time.Duration
+	}{
+		{name: "never run before", takes: time.Hour, within: [][2]time.Duration{{0, time.Minute}, {day * 95 / 100, day * 108 / 100}}},
+		{name: "run a while ago", ago: day / 2, within: [][2]time.Duration{{day * 45 / 100, day * 55 / 100}, {day * 140 / 100, day * 160 / 100}}},
+		{name: "due while no process ran", ago: 3 * day, within: [][2]time.Duration{{0, time.Minute}, {day * 95 / 100, day * 106 / 100}}},
+		{name: "it failed: tried again after an hour", ago: 3 * day, fails: true, within: [][2]time.Duration{{0, time.Minute}, {time.Hour, time.Hour + 2*time.Minute}}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				begin := time.Now()
+				var last time.Time
+				if tt.ago > 0 {
+					last = begin.Add(-tt.ago)
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				var runs []time.Duration
+				told := 0
+				s := schedule{
+					every: day,
+					last:  func(context.Context) (time.Time, error) { return last, nil },
+					start: func(context.Context) error {
+						if runs = append(runs, time.Since(begin)); len(runs) == len(tt.within) {
+							cancel()
+						}
+						time.Sleep(tt.takes)
+						if tt.fails {
+							return errors.New("no")
+						}
+						last = time.Now()
+						return nil
+					},
+					failed: func(error) { told++ },
+				}
+				s.run(ctx)
+				for i, in := range tt.within {
+					if runs[i] < in[0] || runs[i] > in[1] {
+						t.Errorf("run %d after %v, want %v to %v", i+1, runs[i], in[0], in[1])
+					}
+				}
+				if tt.fails != (told > 0) {
+					t.Errorf("told %d times", told)
+				}
+			})
+		})
+	}
+}
+
+// One that somebody stopped leaves no time: it is not started again at once.
+func TestScheduleAfterAStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		runs := 0
+		schedule{
+			every: 24 * time.Hour,
+			last:  func(context.Context) (time.Time, error) { return time.Time{}, nil },
+			start: func(context.Context) error { runs++; return nil },
+		}.run(ctx)
+		if runs != 1 {
+			t.Errorf("%d runs in an hour", runs)
+		}
+	})
+}
