@@ -35,6 +35,8 @@ type Limiter struct {
 	limit   float64
 	busy    int
 	waiting list.List // of chan struct{}, closed when its turn has come
+	behind  list.List // of those that yield: served when nobody is waiting
+	yielded int       // of busy: those that yield
 	cut     time.Time // when the limit was last lowered
 	until   time.Time // end of the pause
 }
@@ -59,18 +61,27 @@ func NewLimiter(o LimiterOptions) *Limiter {
 
 // A Slot is the right to have one request under way.
 type Slot struct {
-	l     *Limiter
-	since time.Time
+	l      *Limiter
+	since  time.Time
+	yields bool
 }
 
+type yieldKey struct{}
+
+// Yield marks the requests of a context as ones that can wait: they are served
+// behind all others, and never take the last slot.
+func Yield(ctx context.Context) context.Context { return context.WithValue(ctx, yieldKey{}, true) }
+
+func yields(ctx context.Context) bool { return ctx.Value(yieldKey{}) != nil }
+
 // Acquire waits for a slot; callers are served in the order in which they
-// came. An error is a *[Fault]: [Unsent] when ctx is done, [Limited] when the
+// came, those of [Yield] behind the others. An error is a *[Fault]: [Unsent] when ctx is done, [Limited] when the
 // API has asked for a pause that is longer than Acquire waits.
 func (l *Limiter) Acquire(ctx context.Context) (*Slot, error) {
 	if err := l.turn(ctx); err != nil {
 		return nil, err
 	}
-	s := &Slot{l: l}
+	s := &Slot{l: l, yields: yields(ctx)}
 	if err := l.pass(ctx); err != nil {
 		s.Done(Mute, 0)
 		return nil, err
@@ -85,14 +96,18 @@ func (l *Limiter) turn(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return &Fault{Reason: Unsent, Err: context.Cause(ctx)}
 	}
+	line, yields := &l.waiting, yields(ctx)
+	if yields {
+		line = &l.behind
+	}
 	l.mu.Lock()
-	if l.waiting.Len() == 0 && l.busy < int(l.limit) {
-		l.busy++
+	if l.waiting.Len() == 0 && line.Len() == 0 && l.free(yields) {
+		l.take(yields)
 		l.mu.Unlock()
 		return nil
 	}
 	turn := make(chan struct{})
-	place := l.waiting.PushBack(turn)
+	place := line.PushBack(turn)
 	l.mu.Unlock()
 
 	select {
@@ -104,12 +119,36 @@ func (l *Limiter) turn(ctx context.Context) error {
 	defer l.mu.Unlock()
 	select {
 	case <-turn:
-		l.busy--
+		l.give(yields)
 		l.next()
 	default:
-		l.waiting.Remove(place)
+		line.Remove(place)
 	}
 	return &Fault{Reason: Unsent, Err: context.Cause(ctx)}
+}
+
+// free tells whether there is a slot. Those that yield leave one for who comes
+// next, where there is more than one.
+func (l *Limiter) free(yields bool) bool {
+	limit := int(l.limit)
+	if yields && l.yielded >= max(1, limit-1) {
+		return false
+	}
+	return l.busy < limit
+}
+
+func (l *Limiter) take(yields bool) {
+	l.busy++
+	if yields {
+		l.yielded++
+	}
+}
+
+func (l *Limiter) give(yields bool) {
+	l.busy--
+	if yields {
+		l.yielded--
+	}
 }
 
 // pass waits for the end of a pause and for the rate.
@@ -162,10 +201,10 @@ func (s *Slot) Done(sign Sign, pause time.Duration) {
 		l.lower(s, now, 0.5)
 	case sign == Good && took > l.o.Slow:
 		l.lower(s, now, 0.9)
-	case sign == Good && took <= l.o.Slow/2 && l.busy >= int(l.limit):
+	case sign == Good && took <= l.o.Slow/2 && (l.busy >= int(l.limit) || !l.free(s.yields)):
 		l.limit = min(l.limit+1/l.limit, float64(l.o.Max))
 	}
-	l.busy--
+	l.give(s.yields)
 	l.next()
 }
 
@@ -179,8 +218,12 @@ func (l *Limiter) lower(s *Slot, now time.Time, by float64) {
 }
 
 func (l *Limiter) next() {
-	for l.busy < int(l.limit) && l.waiting.Len() > 0 {
-		l.busy++
+	for l.free(false) && l.waiting.Len() > 0 {
+		l.take(false)
 		close(l.waiting.Remove(l.waiting.Front()).(chan struct{}))
+	}
+	for l.waiting.Len() == 0 && l.behind.Len() > 0 && l.free(true) {
+		l.take(true)
+		close(l.behind.Remove(l.behind.Front()).(chan struct{}))
 	}
 }

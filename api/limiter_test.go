@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -227,6 +228,79 @@ func TestLimiterRate(t *testing.T) {
 		}
 		if took := time.Since(start); took < 3*time.Second || took > 3100*time.Millisecond {
 			t.Errorf("31 requests at 10 a second took %v", took)
+		}
+	})
+}
+
+// Those that yield are served behind all others, and leave a slot for them.
+func TestLimiterYields(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := NewLimiter(LimiterOptions{Max: 12}) // three at once in the beginning
+		var served []string
+		var mu sync.Mutex
+		var waiting sync.WaitGroup
+		ask := func(name string, ctx context.Context) {
+			waiting.Go(func() {
+				s, err := l.Acquire(ctx)
+				if err != nil {
+					return
+				}
+				mu.Lock()
+				served = append(served, name)
+				mu.Unlock()
+				time.Sleep(time.Second)
+				s.Done(Mute, 0)
+			})
+			synctest.Wait()
+		}
+		bulk := Yield(t.Context())
+		gone, leave := context.WithCancel(bulk)
+		for _, name := range []string{"b1", "b2", "b3", "b4"} {
+			ask(name, bulk) // two of them have a slot
+		}
+		ask("gone", gone)
+		ask("l1", t.Context()) // has the third at once
+		ask("l2", t.Context())
+		ask("l3", t.Context())
+		leave()
+		waiting.Wait()
+		if got := strings.Join(served, " "); got != "b1 b2 l1 l2 l3 b3 b4" {
+			t.Errorf("served in the order %s", got)
+		}
+		if l.busy != 0 || l.yielded != 0 || l.behind.Len() != 0 {
+			t.Errorf("busy %d, of these yielding %d, waiting %d", l.busy, l.yielded, l.behind.Len())
+		}
+	})
+}
+
+// One slot is for whoever comes.
+func TestLimiterYieldsOfOne(t *testing.T) {
+	l := NewLimiter(LimiterOptions{Max: 1})
+	s, err := l.Acquire(Yield(t.Context()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Done(Good, 0)
+}
+
+// The ceiling is reached by those that yield alone, too.
+func TestLimiterAdaptsToThoseThatYield(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := NewLimiter(LimiterOptions{})
+		ctx, cancel := context.WithTimeout(Yield(t.Context()), 10*time.Second)
+		defer cancel()
+		var working sync.WaitGroup
+		for range 50 {
+			working.Go(func() {
+				for s, err := l.Acquire(ctx); err == nil; s, err = l.Acquire(ctx) {
+					time.Sleep(100 * time.Millisecond)
+					s.Done(Good, 0)
+				}
+			})
+		}
+		working.Wait()
+		if limit(l) != 20 {
+			t.Errorf("the limit is %d", limit(l))
 		}
 	})
 }

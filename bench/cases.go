@@ -27,6 +27,7 @@ func cases() []benchCase {
 		{[]string{"start"}, (*bench).start},
 		{[]string{"slow"}, (*bench).slow},
 		{[]string{"growth"}, (*bench).growth},
+		{[]string{"bulk"}, (*bench).bulk},
 	}
 }
 

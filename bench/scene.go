@@ -37,6 +37,7 @@ type Scene struct {
 	// that two reads at once differ and a stale write shows; 0: none.
 	Moving          int
 	Latency, Jitter time.Duration // of both sides
+	Silent          bool          // nothing is told of the customers that are made, and writes are not kept
 	TLS             string        // directory for the CA's certificate; empty: plain HTTP
 }
 
@@ -46,7 +47,8 @@ type stage struct {
 	fluent     *sandbox.Fluent
 	population *sandbox.Population
 	ids        []string
-	changes    int // made so far
+	created    []string // when, of each
+	changes    int      // made so far
 
 	mu      sync.Mutex
 	bodies  [][]byte // of notifications not taken yet
@@ -69,7 +71,7 @@ func newStage(ctx context.Context, s Scene) (*stage, error) {
 	}
 	t.fluent, err = sandbox.NewFluent(sandbox.FluentOptions{
 		Account: account, RetailerIDs: []string{retailer}, ClientID: clientID, ClientSecret: clientSecret,
-		Username: apiUser, Password: apiPassword, Seed: 1, Remember: 10_000_000,
+		Username: apiUser, Password: apiPassword, Seed: 1, Remember: remember(s),
 	})
 	if err != nil {
 		return nil, err
@@ -86,10 +88,21 @@ func newStage(ctx context.Context, s Scene) (*stage, error) {
 	if _, err := t.take(ctx); err != nil { // the test notification
 		return nil, err
 	}
+	if s.Silent {
+		t.silence()
+	}
 	if err := t.fill(ctx, s); err != nil {
 		return nil, err
 	}
 	return t, t.knobs(Knobs{Latency: s.Latency, Jitter: s.Jitter})
+}
+
+// remember is how many writes Fluent's stand-in keeps.
+func remember(s Scene) int {
+	if s.Silent {
+		return 1
+	}
+	return 10_000_000
 }
 
 func (t *stage) deliver(_ context.Context, _ map[string]any, body []byte) error {
@@ -157,6 +170,8 @@ func (t *stage) create() (id string, err error) {
 	}
 	id = doc["id"].(string)
 	t.ids = append(t.ids, id)
+	at, _ := doc["createdAt"].(string)
+	t.created = append(t.created, at)
 	return id, nil
 }
 

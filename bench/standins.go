@@ -172,6 +172,14 @@ func (s *standins) routes() http.Handler {
 		return a, err
 	})
 	handle("GET /verdict", func(*http.Request) (any, error) { return s.verdict(), nil })
+	handle("GET /made", func(*http.Request) (any, error) { return madeCustomers{s.ids, s.created}, nil })
+	handle("POST /written", func(r *http.Request) (any, error) {
+		var ids []string
+		if err := json.NewDecoder(r.Body).Decode(&ids); err != nil {
+			return nil, err
+		}
+		return s.writtenAt(ids), nil
+	})
 	handle("GET /arrivals", func(*http.Request) (any, error) {
 		first := map[string]time.Time{}
 		for _, w := range s.stage.fluent.Writes() {
@@ -182,6 +190,26 @@ func (s *standins) routes() http.Handler {
 		return first, nil
 	})
 	return mux
+}
+
+// madeCustomers are the customers in the order in which they were made.
+type madeCustomers struct {
+	IDs, Created []string
+}
+
+// writtenAt is when Fluent has applied writes of customers, oldest first.
+func (s *standins) writtenAt(ids []string) map[string][]time.Time {
+	asked := map[string]bool{}
+	for _, id := range ids {
+		asked[id] = true
+	}
+	at := map[string][]time.Time{}
+	for _, w := range s.stage.fluent.Writes() {
+		if id := idOf(w.Customer()); asked[id] {
+			at[id] = append(at[id], w.At)
+		}
+	}
+	return at
 }
 
 // one makes a customer, or changes the customer of a number, and gives the

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ct2fluent/ct2fluent"
+	"github.com/ct2fluent/ct2fluent/api"
 	"github.com/ct2fluent/ct2fluent/commercetools"
 )
 
@@ -41,6 +42,9 @@ const (
 
 	// A range below this size is not worth its own requests.
 	rangeSize = 2500
+
+	// So many are put at once: what is put by others waits for a commit.
+	putSize = 100
 
 	// A larger customer is read by the handler: the queue's messages have an
 	// end.
@@ -215,6 +219,7 @@ type bulkRun struct {
 // id. What fails for a while it tries again. The error is that of ctx, or one
 // that trying again will not mend; it has no personal data.
 func (b *Bulk) Run(ctx context.Context, id string, spec BulkSpec, keep Carrier) error {
+	ctx = api.Yield(ctx)
 	r := &bulkRun{Bulk: b, id: id, spec: spec, keep: keep, phase: phaseReading}
 	if r.spec.Ranges == 0 {
 		r.spec.Ranges = defaultRanges

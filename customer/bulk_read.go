@@ -197,7 +197,7 @@ func (r *bulkRun) notification(id string, version int64) ct2fluent.Notification 
 // put puts notifications when there is room for them: at once, or as many at a
 // time as the rate has in a second. Those of the run count as read.
 func (r *bulkRun) put(ctx context.Context, ns []ct2fluent.Notification) error {
-	size := len(ns)
+	size := putSize
 	if r.spec.Rate > 0 {
 		size = max(1, min(size, int(r.spec.Rate)))
 	}

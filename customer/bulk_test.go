@@ -377,7 +377,7 @@ func TestBulkAddsUpAfterKill(t *testing.T) {
 	for spec, n := range map[BulkSpec]int{{}: 5100, {ChangedSince: "2026-01-01T00:00:00Z"}: 2100} {
 		c := newCrowd(n)
 		steps := 0
-		for kill := 1; kill == 1 || kill <= steps; kill++ {
+		for kill := 1; kill == 1 || kill <= steps; kill += 1 + kill/8 {
 			for _, late := range []bool{false, true} {
 				synctest.Test(t, func(t *testing.T) {
 					time.Sleep(time.Until(time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC)))
@@ -419,7 +419,7 @@ func TestBulkCarriesTheRead(t *testing.T) {
 		if p, err := c.Page(t.Context(), commercetools.Selection{}, "", 1); err != nil || len(p.Bodies) != 1 {
 			t.Fatal(err)
 		}
-		b.kill, b.late = 3, true // the plan, the page's checkpoint, the page
+		b.kill, b.late = 7, true // the plan, the page's checkpoint, the page in five puts
 		if err := b.run(t, c, BulkSpec{Force: true}); err == nil {
 			t.Fatal("not killed")
 		}

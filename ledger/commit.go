@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -32,6 +33,7 @@ type part struct {
 	after   uint64 // the sequence of the entry that was read; 0 for none
 	data    []byte // the new entry
 	passing bool   // it is of no use once there is a newer one
+	yields  bool   // it is of bulk work
 	letters []letter
 	counts  Totals
 	runs    map[string]Totals
@@ -75,6 +77,7 @@ type committer struct {
 
 	mu      sync.Mutex
 	waiting []*part
+	passed  int // groups that went before bulk work that waited
 	totals  record
 	at      uint64 // the sequence of the totals
 	lying   uint64 // dead letters here now
@@ -130,10 +133,23 @@ func (c *committer) commit(parts []*part) {
 	}
 }
 
-// take gives the next group: what is waiting, up to what one batch holds.
+// mostPassed is how many groups go before bulk work that waits.
+const mostPassed = 8
+
+// take gives the next group: what is waiting, up to what one batch holds. What
+// is live goes before bulk work, and without it, as a small group is soon
+// written; but not for ever.
 func (c *committer) take() []*part {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	live := func(p *part) bool { return !p.yields }
+	apart := c.passed < mostPassed && slices.ContainsFunc(c.waiting, live) && !allOf(c.waiting, live)
+	if apart {
+		c.passed++
+		slices.SortStableFunc(c.waiting, func(a, b *part) int { return rank(a.yields) - rank(b.yields) })
+	} else {
+		c.passed = 0
+	}
 	n, messages, size := 0, 0, 0
 	subjects := map[string]bool{}
 	for _, p := range c.waiting {
@@ -141,7 +157,7 @@ func (c *committer) take() []*part {
 		size += p.bytes()
 		// Two parts of one resource were read at the same state: only one of
 		// them may be written on top of it (promise 4).
-		if n > 0 && (messages > maxMessages || size > maxBytes || subjects[p.subject]) {
+		if n > 0 && (messages > maxMessages || size > maxBytes || subjects[p.subject] || apart && p.yields) {
 			break
 		}
 		subjects[p.subject] = true
@@ -150,6 +166,17 @@ func (c *committer) take() []*part {
 	group := c.waiting[:n:n]
 	c.waiting = c.waiting[n:]
 	return group
+}
+
+func allOf(parts []*part, is func(*part) bool) bool {
+	return !slices.ContainsFunc(parts, func(p *part) bool { return !is(p) })
+}
+
+func rank(yields bool) int {
+	if yields {
+		return 1
+	}
+	return 0
 }
 
 // write writes a group and ends each of its parts.

@@ -23,6 +23,8 @@ type resource struct {
 	last kept
 	told *ct2fluent.Memory // what is to be remembered with the outcomes
 
+	yields bool // nothing of it is live
+
 	answers []answer
 	at      []int // where the answers belong in the batch
 	tries   int   // how often it was overtaken and settled anew
@@ -129,7 +131,7 @@ func (l *Ledger) Intend(ctx context.Context, ms map[ct2fluent.Ref]ct2fluent.Memo
 		if err != nil {
 			return err
 		}
-		p.passing = true
+		p.passing, p.yields = true, r.yields
 		parts, intended, entries = append(parts, p), append(intended, r), append(entries, e)
 	}
 	if len(parts) == 0 {

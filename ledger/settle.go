@@ -26,9 +26,10 @@ func (l *Ledger) Settle(h ct2fluent.Handler) ct2fluent.Handler {
 		held := map[ct2fluent.Ref]*resource{}
 		for _, n := range batch {
 			if held[n.Ref] == nil {
-				held[n.Ref] = &resource{ref: n.Ref}
+				held[n.Ref] = &resource{ref: n.Ref, yields: true}
 				refs = append(refs, n.Ref)
 			}
+			held[n.Ref].yields = held[n.Ref].yields && n.Bulk
 		}
 		errs := make([]error, len(batch))
 		entries, err := l.load(ctx, refs)
@@ -137,7 +138,9 @@ func (l *Ledger) step(r *resource) *step {
 	c := conclude(r.last.Entry, r.answers[:s.n], told, l.o.Floor(r.ref.Project), time.Now().UTC())
 	s.entry = c.entry
 	if c.news {
-		s.part, s.err = newPart(r.ref, r.last.seq, c)
+		if s.part, s.err = newPart(r.ref, r.last.seq, c); s.part != nil {
+			s.part.yields = r.yields
+		}
 	}
 	return s
 }

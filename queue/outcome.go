@@ -24,6 +24,7 @@ func (s *schedule) done(b *batch, errs []error, now time.Time) change {
 	s.busy--
 	if b.bulk {
 		s.bulkBusy--
+		a.bulkBusy--
 	}
 	var sum summary
 	for _, err := range errs {

@@ -46,6 +46,7 @@ type account struct {
 	name       string
 	live, bulk pile // resources that are ready, by their oldest ready notification
 	busy       int  // batches at hand
+	bulkBusy   int  // of these
 	writtenAt  uint64
 
 	held    bool
@@ -115,6 +116,7 @@ type schedule struct {
 	waiting   pile // resources of which nothing is ready, by when something will be
 	busy      int
 	bulkBusy  int
+	live      time.Time // when a live batch was handed out last
 	paused    pauses
 	clock     uint64 // counts hand-outs and returns: what came before what
 }
@@ -263,7 +265,7 @@ func (s *schedule) next(now time.Time) *batch {
 		}
 		for i := range s.accounts {
 			a := s.accounts[(s.turn+i)%len(s.accounts)]
-			if !s.mayTake(a) {
+			if !s.mayTake(a) || bulk && a.bulkBusy > 0 && s.beside(now) {
 				continue
 			}
 			if b := s.take(a, bulk, now); b != nil {
@@ -320,8 +322,21 @@ func (s *schedule) take(a *account, bulk bool, now time.Time) *batch {
 	s.busy++
 	if b.bulk {
 		s.bulkBusy++
+		a.bulkBusy++
+	} else {
+		s.live = now
 	}
 	return b
+}
+
+// besideFor is how long after a live batch the next one is expected.
+const besideFor = 10 * time.Second
+
+// beside tells whether bulk work goes on beside live traffic. Then it has one
+// batch of an account at hand and no more: it would have all processors and all
+// of the API's patience otherwise, and a live one would wait for these.
+func (s *schedule) beside(now time.Time) bool {
+	return !s.live.IsZero() && now.Sub(s.live) < besideFor
 }
 
 // fill takes resources from p as long as they fit, each with all of it that is
@@ -405,6 +420,7 @@ func (s *schedule) release(b *batch, now time.Time) {
 	s.busy--
 	if b.bulk {
 		s.bulkBusy--
+		b.account.bulkBusy--
 	}
 	if b.probe {
 		b.account.probing = false

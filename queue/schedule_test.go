@@ -119,6 +119,32 @@ func TestLiveGoesBeforeBulk(t *testing.T) {
 	d.gives("b2")
 }
 
+// Beside live traffic an account has one bulk batch at hand; once there was none
+// for a while it has all workers but one.
+func TestBulkYieldsToLiveTraffic(t *testing.T) {
+	d := newDesk(t, rules{BatchSize: 1, Workers: 4}, "p", "q")
+	d.puts("p/a+ p/b+ p/c+ p/d+ p/e+ q/f+ p/g")
+	d.ends(d.gives("g7"), nil)
+	one := d.gives("f6") // in turns
+	two := d.gives("a1")
+	d.gives("") // each account has one at hand
+	d.ends(two, nil)
+	two = d.gives("b2")
+	d.gives("")
+	d.now = d.now.Add(besideFor - time.Second)
+	d.gives("")
+	d.now = d.now.Add(time.Second)
+	three := d.gives("c3")
+	d.gives("") // one is kept for live ones
+	d.puts("p/h")
+	d.ends(d.gives("h8"), nil)
+	d.ends(two, nil)
+	d.gives("") // there is traffic again, and c is at hand
+	d.ends(three, nil)
+	d.ends(d.gives("d4"), nil)
+	d.ends(one, nil)
+}
+
 // A lane that is behind brings what is older than what another lane brought.
 func TestAnOlderOneThatComesLaterGoesFirst(t *testing.T) {
 	d := newDesk(t, rules{}, "p")

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ct2fluent/ct2fluent"
+	"github.com/ct2fluent/ct2fluent/api"
 )
 
 // Work hands batches to h until ctx is done, by Options.Workers calls at once.
@@ -153,6 +154,9 @@ func call(ctx context.Context, log *slog.Logger, h ct2fluent.Handler, b *batch) 
 			errs = all(fmt.Errorf("handler panicked with a %T", p))
 		}
 	}()
+	if b.bulk {
+		ctx = api.Yield(ctx)
+	}
 	errs = h.Handle(ctx, b.notifications())
 	if len(errs) != len(b.items) {
 		err := fmt.Errorf("handler answered %d of %d notifications", len(errs), len(b.items))
