@@ -69,7 +69,7 @@ func (p *plan) source(l ListenerConfig, earlier []ct2fluent.Source) (ct2fluent.S
 	}
 	address := string(p.config.Control.Address)
 	if o, ok := src.(interface{ Overlaps(address string) bool }); ok && o.Overlaps(address) {
-		return nil, fmt.Errorf("its address is that of control.address (%s); give one of them another port", address)
+		return nil, fmt.Errorf("its address and control.address (%s) cannot both be listened on; give one of them another port", address)
 	}
 	return src, nil
 }

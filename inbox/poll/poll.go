@@ -58,9 +58,10 @@ type Options struct {
 	Marks   Marks
 	// Every is how long to wait when all has been read; default 30 s.
 	Every time.Duration
-	// From is where to begin when there is no mark yet; the zero time is the
-	// moment of the first start. A From that has changed since and lies before
-	// the mark takes the mark back.
+	// From is where to begin when there is no mark yet; the zero time is a
+	// minute before the source was first made, since commercetools' clock may be
+	// another one. A From that has changed since and lies before the mark takes
+	// the mark back.
 	From time.Time
 	// Log; nil discards.
 	Log *slog.Logger
@@ -72,7 +73,10 @@ type Options struct {
 }
 
 // A Source asks one project for its changes. Make it with New.
-type Source struct{ o Options }
+type Source struct {
+	o    Options
+	made time.Time
+}
 
 // New checks the options. It does no I/O.
 func New(o Options) (*Source, error) {
@@ -89,7 +93,7 @@ func New(o Options) (*Source, error) {
 	if o.Reached == nil {
 		o.Reached = func(time.Time) {}
 	}
-	return &Source{o}, nil
+	return &Source{o, time.Now()}, nil
 }
 
 // Join refuses a second source of one project: they would share a mark.
@@ -134,7 +138,7 @@ func (s *Source) begin(ctx context.Context) (note, error) {
 	if err != nil {
 		return note{}, fmt.Errorf("poll: read the mark: %w", err)
 	}
-	first := note{commercetools.Mark{At: cmp.Or(from, stamp(time.Now()))}, from}
+	first := note{commercetools.Mark{At: cmp.Or(from, stamp(s.made.Add(-margin)))}, from}
 	if text == "" {
 		s.o.Log.Info("polling begins", "project", s.o.Project, "from", first.At)
 		return first, s.keep(ctx, first)

@@ -105,7 +105,9 @@ func TestBeginning(t *testing.T) {
 func TestNow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := open(t, Options{})
-		b.change("old", time.Now().Add(-time.Second), time.Time{})
+		b.change("old", time.Now().Add(-margin-time.Second), time.Time{})
+		// Changed in this moment, by a clock that is behind.
+		b.change("late", time.Now().Add(-margin+time.Second), time.Time{})
 		b.start()
 		b.now("a")
 		time.Sleep(time.Second)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -113,7 +114,7 @@ func (s *server) serve(addr net.Addr) *round {
 		WriteTimeout:      readLimit + putLimit + 5*time.Second,
 		IdleTimeout:       idleLimit,
 		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+		ErrorLog:          log.New(&occasional{log: s.log}, "", 0),
 	}
 	listener := s.listener
 	s.listener = nil
@@ -127,6 +128,26 @@ func (s *server) serve(addr net.Addr) *round {
 		r.err = r.http.ServeTLS(listener, "", "")
 	}()
 	return r
+}
+
+// occasional takes what net/http has to say of connections: anyone can have it
+// say much, such as of a TLS handshake that failed. Once a minute it is told.
+type occasional struct {
+	log  *slog.Logger
+	mu   sync.Mutex
+	told time.Time
+}
+
+// Write is of io.Writer.
+func (o *occasional) Write(line []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	level := slog.LevelDebug
+	if now := time.Now(); now.Sub(o.told) >= tellEvery {
+		o.told, level = now, slog.LevelWarn
+	}
+	o.log.Log(context.Background(), level, "webhook: a connection failed", "why", strings.TrimSpace(string(line)))
+	return len(line), nil
 }
 
 // leave ends the round with the last of its sources. Answers may still be on
