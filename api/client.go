@@ -45,6 +45,7 @@ type Options struct {
 type Client struct {
 	o         Options
 	token     *Token
+	asking    *http.Client // for tokens
 	limiter   *Limiter
 	transport *http.Transport
 }
@@ -71,10 +72,10 @@ func New(o Options) *Client {
 	}
 	c := &Client{o: o, transport: newTransport(o.MaxConcurrent, o.Shared)}
 	c.limiter = NewLimiter(LimiterOptions{Max: o.MaxConcurrent, Rate: o.Rate, Slow: o.Timeout / 2, LongestWait: o.Timeout})
-	hc := &http.Client{Transport: tokenTransport{c}, CheckRedirect: stay}
+	c.asking = &http.Client{Transport: tokenTransport{c}, CheckRedirect: stay}
 	c.token = NewToken(TokenOptions{
 		Grant: func(ctx context.Context, after401 bool) (*oauth2.Token, error) {
-			return o.Grant(context.WithValue(ctx, oauth2.HTTPClient, hc), after401)
+			return o.Grant(context.WithValue(ctx, oauth2.HTTPClient, c.asking), after401)
 		},
 		Early: o.Early, Timeout: o.Timeout, Secrets: o.Secrets, Log: o.Log,
 	})
@@ -83,6 +84,16 @@ func New(o Options) *Client {
 
 // Close lets go of the connections that are idle. Calls at hand go on.
 func (c *Client) Close() { c.transport.CloseIdleConnections() }
+
+// Ask asks for a token that the calls do not use, to look at it. An error is a
+// *[Fault].
+func (c *Client) Ask(ctx context.Context, g Grant) (got *oauth2.Token, err error) {
+	_, err = NewToken(TokenOptions{Timeout: c.o.Timeout, Secrets: c.o.Secrets, Grant: func(ctx context.Context, again bool) (_ *oauth2.Token, err error) {
+		got, err = g(context.WithValue(ctx, oauth2.HTTPClient, c.asking), again)
+		return got, err
+	}}).Get(ctx)
+	return got, err
+}
 
 // Address checks the URL of a host in a configuration and takes the last slash
 // away.

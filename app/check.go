@@ -123,36 +123,44 @@ func (c *cli) surroundings(ctx context.Context, p *plan) []Finding {
 	ctx, cancel := context.WithTimeout(ctx, 2*startLimit)
 	defer cancel()
 	var found []Finding
-	add := func(what string, began time.Time, err error, remedy string) {
-		if err == nil {
-			found = append(found, Finding{What: what, State: "ok", Detail: fmt.Sprintf("%d ms", time.Since(began).Milliseconds())})
-			return
-		}
-		if !errors.Is(err, ErrConfig) {
-			err = surroundings(err)
-		}
-		found = append(found, Finding{What: what, State: "failed", Detail: err.Error(), Remedy: remedy, err: err})
+	for i := range p.accounts {
+		found = append(found, p.checkAccount(ctx, i)...)
 	}
-	side := func(what string, err error, began time.Time) {
-		if err != nil && refused(err) {
-			add(what, began, &kindError{ErrConfig, err}, "correct the credentials, or what they may do")
-			return
-		}
-		add(what, began, err, "see whether the address is right and can be reached from here")
-	}
-	for _, a := range p.accounts {
-		began := time.Now()
-		side("commercetools project "+a.Project, a.Commercetools.Check(ctx), began)
-		began = time.Now()
-		side("Fluent account "+a.Name, a.Fluent.Check(ctx, a.RetailerID), began)
-	}
+	found = append(found, p.clocks(ctx)...)
+	runs := running(ctx, p.config)
 	for _, l := range p.config.Listeners {
-		if s, ok := p.sources[l.ID].(interface{ Check(context.Context) error }); ok {
-			began := time.Now()
-			add("listener "+l.ID, began, s.Check(ctx), "see the listener's name, region and permissions")
+		what := "listener " + l.ID
+		s, ok := p.sources[l.ID].(interface{ Check(context.Context) error })
+		if !ok {
+			continue
+		}
+		began := time.Now()
+		err := s.Check(ctx)
+		found = append(found, answered(what, began, err, "", "see the listener's name, region and permissions"))
+		if e, ok := s.(interface {
+			Examine(ctx context.Context, running bool) ([][3]string, error)
+		}); ok && err == nil {
+			found = append(found, examined(ctx, what, e.Examine, runs)...)
 		}
 	}
 	found = append(found, disk(ctx, p.config)...)
+	return found
+}
+
+// examined is what a source says of its queue.
+func examined(ctx context.Context, what string, examine func(context.Context, bool) ([][3]string, error), running bool) []Finding {
+	facts, err := examine(ctx, running)
+	if err != nil {
+		return []Finding{{What: what, State: "warning", Detail: err.Error(), Remedy: "let these credentials look at the queue's attributes"}}
+	}
+	var found []Finding
+	for _, fact := range facts {
+		f := Finding{What: what, State: fact[0], Detail: fact[1], Remedy: fact[2]}
+		if f.State == "failed" {
+			f.err = &kindError{ErrConfig, errors.New(f.Detail)}
+		}
+		found = append(found, f)
+	}
 	return found
 }
 
@@ -180,8 +188,16 @@ func disk(ctx context.Context, c *Config) []Finding {
 		return failed(err, "free space, or lower queue.min-free")
 	}
 	f := Finding{What: what, State: "ok", Detail: fmt.Sprintf("a sync takes %.1f ms", float64(took.Microseconds())/1000)}
-	if running(ctx, c) {
+	if n, err := store.Free(dir); err == nil {
+		f.Detail += fmt.Sprintf("; %d MiB are free", n>>20)
+	}
+	switch runs := running(ctx, c); {
+	case runs:
 		f.Detail += "; in use by a running process"
+	case store.Locked(c.Queue.Store):
+		return append([]Finding{f}, failed(fmt.Errorf("%w, which does not answer", store.ErrLocked), "see which process has it open: it cannot be started a second time")...)
+	default:
+		f.Detail += "; no process uses it"
 	}
 	if took > 20*time.Millisecond {
 		f.State, f.Remedy = "warning", "every notification waits for a sync: a faster disk makes this faster"

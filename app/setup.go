@@ -37,6 +37,8 @@ type SourceType struct {
 	//	Listen() (net.Addr, error)     takes its address at the start
 	//	Check(context.Context) error   asks its service, for ct2fluent check
 	//	Warnings() [][2]string         what is right and deserves a thought, and what to do about it
+	//	Examine(ctx, running) ([][3]string, error)
+	//	                               for check: ok, warning or failed, what there is, and what to do about it
 	//	Overlaps(address string) bool  cannot listen beside the HTTP side's address
 	New func(options any, env SourceEnv) (ct2fluent.Source, error)
 	// Join, if set, connects a source with those of its type that stand before

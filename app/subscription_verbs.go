@@ -171,6 +171,12 @@ func (c *cli) subscriptionCheck() *cobra.Command {
 
 // check says how the Subscription is. It fails where nothing is delivered.
 func (s subscriber) check(ctx context.Context) Finding {
+	f, _ := s.look(ctx)
+	return f
+}
+
+// look gives the Subscription as well, where there is one.
+func (s subscriber) look(ctx context.Context) (Finding, *commercetools.Subscription) {
 	f := Finding{What: fmt.Sprintf("subscription %s of project %s", s.config.Key, s.project), State: "failed"}
 	has, err := s.calls.Subscription(ctx, s.config.Key)
 	switch kind := kindOfCT(err); {
@@ -178,14 +184,14 @@ func (s subscriber) check(ctx context.Context) Finding {
 	case kind == commercetools.NotFound:
 		f.Detail, f.Remedy = "there is none", "make it by: ct2fluent subscription apply"
 		f.err = err
-		return f
+		return f, has
 	case kind == commercetools.Stopped:
 		f.State, f.Detail = "warning", "cannot be looked at: "+err.Error()
 		f.Remedy = "give the API client the scope manage_subscriptions:" + s.project + ", or look at the Subscription yourself"
-		return f
+		return f, has
 	default:
 		f.Detail, f.Remedy, f.err = err.Error(), "see whether commercetools can be reached from here", ofSide(err)
-		return f
+		return f, has
 	}
 	f.Detail = fmt.Sprintf("%s, sends to %s", has.Status, has.Destination.Type())
 	if has.Status != commercetools.Healthy {
@@ -193,26 +199,26 @@ func (s subscriber) check(ctx context.Context) Finding {
 		if has.Status == commercetools.TemporaryError {
 			f.State = "warning"
 		}
-		return f
+		return f, has
 	}
 	f.State = "ok"
 	wish := commercetools.SubscriptionDraft{}
 	if !s.config.Destination.IsZero() {
 		if wish, err = s.config.draft(); err != nil {
 			f.State, f.Detail, f.err = "failed", err.Error(), err
-			return f
+			return f, has
 		}
 		if p := compare(s.project, wish, has, false); p.Do != doNothing {
 			f.State, f.Detail = "warning", f.Detail+", and is not as configured"
 			f.Remedy = "see ct2fluent subscription plan"
-			return f
+			return f, has
 		}
 	}
 	if !heardOf(has) {
 		f.State, f.Detail = "warning", f.Detail+", and tells of no change of customers"
 		f.Remedy = "see ct2fluent subscription plan"
 	}
-	return f
+	return f, has
 }
 
 // heardOf tells whether a Subscription has the changes or all messages of

@@ -48,6 +48,7 @@ const (
 type Client struct {
 	api     *api.Client
 	project string // its URL
+	grant   func(scopes []string) api.Grant
 }
 
 // New makes a Client; nothing is sent yet.
@@ -72,19 +73,21 @@ func New(o Options) (*Client, error) {
 		o.Scopes = []string{"view_customers:" + o.ProjectKey}
 	}
 	c := &Client{project: base + "/" + url.PathEscape(o.ProjectKey)}
-	c.api = api.New(api.Options{
-		API: "commercetools", Secrets: o.Secrets, Shared: true,
-		Grant: func(ctx context.Context, _ bool) (*oauth2.Token, error) {
+	c.grant = func(scopes []string) api.Grant {
+		return func(ctx context.Context, _ bool) (*oauth2.Token, error) {
 			secret, err := o.ClientSecret()
 			if err != nil {
 				return nil, &api.Fault{Reason: api.Refused, Err: fmt.Errorf("read client secret: %w", err)}
 			}
 			grant := clientcredentials.Config{
 				ClientID: o.ClientID, ClientSecret: secret, TokenURL: auth + "/oauth/token",
-				Scopes: o.Scopes, AuthStyle: oauth2.AuthStyleInHeader,
+				Scopes: scopes, AuthStyle: oauth2.AuthStyleInHeader,
 			}
 			return grant.Token(ctx)
-		},
+		}
+	}
+	c.api = api.New(api.Options{
+		API: "commercetools", Secrets: o.Secrets, Shared: true, Grant: c.grant(o.Scopes),
 		Early:   time.Hour, // of 48
 		Timeout: o.Timeout, MaxConcurrent: o.MaxConcurrent, Rate: o.Rate,
 		UserAgent: o.UserAgent, Log: o.Log, Observe: o.Observe,
@@ -197,6 +200,17 @@ func (c *Client) chunk(ctx context.Context, ids []string) ([]Customer, error) {
 func (c *Client) Check(ctx context.Context) error {
 	_, err := c.query(ctx, "check", url.Values{"limit": {"1"}}, func([]byte) *Error { return nil })
 	return err
+}
+
+// Scopes gives all that the API client may, whatever this Client asks for; none
+// where commercetools does not say. An error is an *[Error].
+func (c *Client) Scopes(ctx context.Context) ([]string, error) {
+	token, err := c.api.Ask(ctx, c.grant(nil))
+	if err != nil {
+		return nil, fromFault("token", err)
+	}
+	text, _ := token.Extra("scope").(string)
+	return strings.Fields(text), nil
 }
 
 func (c *Client) get(ctx context.Context, operation, u string) ([]byte, error) {

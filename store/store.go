@@ -95,6 +95,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	return s, nil
 }
 
+// lockFile is what a process holds while it works in the directory.
+const lockFile = "lock"
+
 func (s *Store) open(ctx context.Context) (err error) {
 	if s.o.URL != "" {
 		s.conn, err = nats.Connect(s.o.URL, s.options()...)
@@ -129,7 +132,7 @@ func (s *Store) embed() error {
 		return fmt.Errorf("keep the store's directory private: %w", err)
 	}
 	var err error
-	if s.lock, err = lock(filepath.Join(s.o.Dir, "lock")); err != nil {
+	if s.lock, err = lock(filepath.Join(s.o.Dir, lockFile)); err != nil {
 		return fmt.Errorf("lock %s: %w", s.o.Dir, err)
 	}
 	if err := s.room(); err != nil {
@@ -213,6 +216,23 @@ func (s *Store) room() error {
 func Room(dir string, reserve int64) error {
 	n, err := free(dir)
 	return enough(dir, n, reserve, err)
+}
+
+// Free is how many bytes are free on the disk of a directory.
+func Free(dir string) (int64, error) { return free(dir) }
+
+// Locked tells whether a process works in the directory now.
+func Locked(dir string) bool {
+	name := filepath.Join(dir, lockFile)
+	if _, err := os.Stat(name); err != nil {
+		return false
+	}
+	f, err := lock(name)
+	if err != nil {
+		return errors.Is(err, ErrLocked)
+	}
+	f.Close()
+	return false
 }
 
 func enough(dir string, n, reserve int64, err error) error {

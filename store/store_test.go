@@ -68,10 +68,16 @@ func TestAppend(t *testing.T) {
 
 func TestDirectoryIsOnes(t *testing.T) {
 	dir := t.TempDir()
+	if store.Locked(dir) || store.Locked(dir+"/none") {
+		t.Error("a directory that nobody uses looks locked")
+	}
 	s := open(t, store.Options{Dir: dir})
 	defer s.Close()
 	if _, err := store.Open(t.Context(), store.Options{Dir: dir}); !errors.Is(err, store.ErrLocked) {
 		t.Errorf("a second process: %v, want ErrLocked", err)
+	}
+	if !store.Locked(dir) {
+		t.Error("the directory does not look locked")
 	}
 	if i, _ := os.Stat(dir); i.Mode().Perm() != 0o700 {
 		t.Errorf("directory has mode %v, want 0700", i.Mode().Perm())

@@ -29,6 +29,7 @@ type fake struct {
 	acknowledged func(body []byte)
 	receives     map[string]int // by body
 	calls        map[string]int // by operation
+	retention    int            // in seconds
 
 	// refuse, if set, answers a call instead of the queue: with a status, a
 	// code and a text.
@@ -64,6 +65,24 @@ func (f *fake) open(t *testing.T) *sqs.Client {
 		Credentials:  credentials.NewStaticCredentialsProvider("id", "secret", "session-token"),
 		HTTPClient:   &http.Client{Transport: transport},
 	})
+}
+
+// attributes are what the queue tells of itself.
+func (f *fake) attributes() object {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	waiting, inHand := 0, 0
+	for _, m := range f.messages {
+		if m.visible.After(time.Now()) {
+			inHand++
+		} else {
+			waiting++
+		}
+	}
+	return object{
+		"VisibilityTimeout": "30", "MessageRetentionPeriod": fmt.Sprint(f.retention),
+		"ApproximateNumberOfMessages": fmt.Sprint(waiting), "ApproximateNumberOfMessagesNotVisible": fmt.Sprint(inHand),
+	}
 }
 
 func (f *fake) send(body string) {
@@ -122,8 +141,12 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "GetQueueUrl":
 		answer = object{"QueueUrl": queueURL}
 	case "GetQueueAttributes":
-		answer = object{"Attributes": object{"VisibilityTimeout": "30"}}
+		answer = object{"Attributes": f.attributes()}
 	case "ReceiveMessage":
+		if req.MaxNumberOfMessages > 10 {
+			f.fail(w, 400, "InvalidParameterValue")
+			return
+		}
 		answer = object{"Messages": f.receive(r.Context(), req)}
 	case "DeleteMessageBatch":
 		answer = f.batch(operation, req, func(i int, _ entry) {
