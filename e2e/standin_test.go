@@ -22,10 +22,11 @@ import (
 	"github.com/ct2fluent/ct2fluent/sandbox"
 )
 
-// mock starts the commercetools from npm and returns its address.
-func mock(t *testing.T) string {
+// mock starts the commercetools from npm and returns its address. The argument
+// is how many customers it has.
+func mock(t *testing.T, args ...string) string {
 	t.Helper()
-	cmd := exec.Command("node_modules/.bin/node", "mock.mjs")
+	cmd := exec.Command("node_modules/.bin/node", append([]string{"mock.mjs"}, args...)...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
