@@ -91,7 +91,7 @@ func conclude(last Entry, answers []answer, told *ct2fluent.Memory, floor uint64
 		c.entry.Results = append(c.entry.Results, Result{
 			Seq: a.n.Seq, ID: short(a.n.ID), Name: short(a.n.Name), Version: a.n.Version,
 			Outcome: a.outcome.String(), Reason: a.reason, Why: why,
-			Attempts: a.n.Attempts, Received: a.n.Received,
+			Attempts: a.n.Attempts, Received: a.n.Received.UTC(),
 		})
 		if !a.outcome.Settled() {
 			continue

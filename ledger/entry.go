@@ -136,7 +136,7 @@ func (d DeadLetter) encode() ([]byte, error) {
 	n := d.Notification
 	line, err := json.Marshal(envelope{
 		Seq: n.Seq, ID: n.ID, Project: n.Ref.Project, TypeID: n.Ref.TypeID, Resource: n.Ref.ID,
-		Name: n.Name, Kind: n.Kind, Version: n.Version, Bulk: n.Bulk, Received: n.Received,
+		Name: n.Name, Kind: n.Kind, Version: n.Version, Bulk: n.Bulk, Received: n.Received.UTC(),
 		Fault: n.Fault, Test: n.Test, Own: n.Own, Run: n.Run, Attempts: n.Attempts, Reason: d.Reason, Why: d.Why, When: d.When,
 	})
 	if err != nil {

@@ -169,9 +169,21 @@ func (q *Queue) took(l *lane, data []byte, meta *jetstream.MsgMetadata) bool {
 // take brings an item into its lane and into the schedule. Queue.mu is held.
 func (q *Queue) take(l *lane, it *item, alone bool, now time.Time) {
 	it.tried = it.tried || q.schedule.parked(&it.n)
+	it.n.Received = onThisClock(it.n.Received, now)
 	l.take(it)
 	q.schedule.add(it, alone, now)
 	q.ready.Signal()
+}
+
+// onThisClock is the time received with the reading of now's monotonic clock:
+// how long ago that is stays right when the system's clock is set. What was
+// received later than now, by a clock that has been set back since, was
+// received now: it would be young for as long as the clock went back.
+func onThisClock(received, now time.Time) time.Time {
+	if received.IsZero() {
+		return received
+	}
+	return now.Add(-max(0, now.Sub(received))) // UTC would take the reading away
 }
 
 // waitForRoom returns once the lane may hold more; false when ctx was done
