@@ -61,7 +61,11 @@ func New(ctx context.Context, s *Setup, c *Config, log *slog.Logger) (*App, erro
 	}
 	a := &App{Config: c, Sources: p.sources, log: log, accounts: p.accounts}
 	a.pauses = &pauses{a: a}
-	if a.Control, err = control.New(a.controls(p)); err != nil {
+	o, err := a.controls(p)
+	if err != nil {
+		return nil, err
+	}
+	if a.Control, err = control.New(o); err != nil {
 		return nil, configError(c.At("control"), err)
 	}
 	if _, err := a.Control.Listen(); err != nil {

@@ -429,43 +429,6 @@ type CommonFluentConfig struct {
 	UnclearWait time.Duration `yaml:"unclear-wait" min:"1s" max:"1h"`
 }
 
-// A ControlConfig is the HTTP side.
-type ControlConfig struct {
-	// Where it listens; port 0 takes a free one. Off loopback a token is
-	// required.
-	Address Address `yaml:"address" default:"127.0.0.1:8080"`
-
-	// Who knows it may use the admin API: an operator named `control`. One given
-	// by `${file:…}` is known from the moment on at which the file has changed,
-	// and the one before is not any more.
-	Token Secret `yaml:"token,omitempty"`
-
-	// Further tokens, each with a name and a role.
-	Tokens []TokenConfig `yaml:"tokens,omitempty"`
-
-	// Host names, beside those of loopback, under which requests may come.
-	Hosts []string `yaml:"hosts"`
-
-	// Whether `/debug/pprof` is served.
-	PProf bool `yaml:"pprof" default:"false"`
-}
-
-// A TokenConfig lets someone into the admin API.
-type TokenConfig struct {
-	At Pos `yaml:"-"`
-
-	// The name that stands in the log and in the audit trail; not `local`, and
-	// not `control` beside `control.token`.
-	Name string `yaml:"name" required:"true"`
-
-	// `viewer` reads: status, timelines, dead letters, the audit trail. Only an
-	// `operator` works: puts, replays, drops, pauses, starts jobs.
-	Role string `yaml:"role" default:"viewer" oneof:"viewer operator"`
-
-	// The token, best from a file, which is read again when it changes.
-	Token Secret `yaml:"token" required:"true"`
-}
-
 // A LogConfig says what is logged and how.
 type LogConfig struct {
 	// The least serious level that is logged. `debug` has one line for each

@@ -47,6 +47,9 @@ func (d *decoder) checkControl(c *Config) {
 	if a := c.Control.Address; a != "" && !a.Loopback() && c.Control.Token.IsZero() && len(c.Control.Tokens) == 0 {
 		d.fail(c.At("control.address"), "control.address", "others than this machine can reach it; add control.token or control.tokens, or listen on 127.0.0.1")
 	}
+	if a := c.Control.Address; a != "" && !a.Loopback() && c.Control.TLS.Certificate == "" && !c.Control.BehindProxy {
+		d.fail(c.At("control.address"), "control.address", "others than this machine can reach it, and tokens would go over the network in clear text; add control.tls, or control.behind-proxy: true where a proxy brings TLS, or listen on 127.0.0.1")
+	}
 	first := map[string]Pos{}
 	if !c.Control.Token.IsZero() {
 		first[tokenName] = c.At("control.token")

@@ -18,8 +18,12 @@ import (
 )
 
 // controls are what the HTTP side asks of the stations.
-func (a *App) controls(p *plan) control.Options {
-	c, o := a.Config, door(a.Config)
+func (a *App) controls(p *plan) (control.Options, error) {
+	c := a.Config
+	o, err := door(c, a.log)
+	if err != nil {
+		return o, err
+	}
 	o.Profile = c.Control.PProf
 	o.File, o.Log, o.Metrics = controlFile(c), a.log, p.observe.metrics
 	o.Ready = func(context.Context) error { return a.ready(p.observe) }
@@ -46,7 +50,7 @@ func (a *App) controls(p *plan) control.Options {
 		return nil
 	}
 	o.Sync = &syncs{a: a}
-	return o
+	return o, nil
 }
 
 // ready is nil when notifications can be accepted and kept.

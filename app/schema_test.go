@@ -18,7 +18,7 @@ import (
 )
 
 // The reference page and the editors' schema are made of the structs of
-// config.go and config_handlers.go: their types, tags and comments. -update writes them.
+// config.go and the files beside it: their types, tags and comments. -update writes them.
 func TestConfigReference(t *testing.T) {
 	g := newGenerator(t)
 	for file, want := range map[string][]byte{
@@ -59,7 +59,7 @@ type generator struct{ comments map[string]string }
 func newGenerator(t *testing.T) *generator {
 	t.Helper()
 	g := &generator{map[string]string{}}
-	for _, name := range []string{"config.go", "config_handlers.go"} {
+	for _, name := range []string{"config.go", "config_handlers.go", "config_control.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)

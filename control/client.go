@@ -54,6 +54,9 @@ type Client struct {
 // comes first. Nothing is sent yet. ErrNotRunning: there is no such file.
 func Dial(where, token string) (*Client, error) {
 	base := where
+	// No proxy: the token is for this process only. No connection is kept: a
+	// verb asks once.
+	transport := &http.Transport{DisableKeepAlives: true}
 	if !isAddress(where) {
 		f, err := ReadFile(where)
 		if err != nil {
@@ -63,13 +66,16 @@ func Dial(where, token string) (*Client, error) {
 		if token == "" {
 			token = f.Token
 		}
+		if f.Certificate != "" {
+			if transport.TLSClientConfig, err = trusting(f.Certificate); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if !strings.Contains(base, "://") {
 		base = "http://" + base
 	}
-	// No proxy: the token is for this process only. No connection is kept: a
-	// verb asks once.
-	return &Client{strings.TrimSuffix(base, "/"), token, &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}, nil
+	return &Client{strings.TrimSuffix(base, "/"), token, &http.Client{Transport: transport}}, nil
 }
 
 func isAddress(where string) bool {

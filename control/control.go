@@ -9,7 +9,8 @@
 // the start is an operator's and stands, with the address in use, in a file
 // that only the owner can read, where [Dial] finds it. Host and Origin are
 // checked on every request, so that no web page can reach a process on loopback
-// through a browser.
+// through a browser. Wrong tokens are slowed down. Off loopback TLS is served, or
+// a proxy is said to do so.
 //
 // Promise 7: metrics, errors and logs hold identifiers, codes and reasons; what
 // may be personal (a dead letter's body, a mapped customer) is given only to
@@ -18,6 +19,7 @@ package control
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -34,10 +36,16 @@ type Options struct {
 	Address  string       // host:port to listen on; default 127.0.0.1:8080, port 0 takes a free one
 	Listener net.Listener // listened on instead of Address; the Server closes it
 	Tokens   []Token      // accepted besides the one made at the start; off loopback there must be one
-	Hosts    []string     // further names under which requests may come, such as a proxy's; without port
-	File     string       // written with address and token while the Server runs; empty: none
-	Profile  bool         // serve /debug/pprof to who has the token; default false
-	MaxBody  int64        // bytes of a request's body, or of one value of a put; default 1 MiB
+	// TLS is served, if set. Off loopback it has to be, unless BehindProxy says
+	// that a proxy does so.
+	TLS *tls.Config
+	// BehindProxy says that a proxy stands before the address: it brings TLS to
+	// the outside, and X-Forwarded-For. Then nobody counts as on loopback.
+	BehindProxy bool
+	Hosts       []string // further names under which requests may come, such as a proxy's; without port
+	File        string   // written with address and token while the Server runs; empty: none
+	Profile     bool     // serve /debug/pprof to who has the token; default false
+	MaxBody     int64    // bytes of a request's body, or of one value of a put; default 1 MiB
 	// StopTimeout is how long requests at hand may go on after ctx is done;
 	// then they are cancelled. Default 3 s.
 	StopTimeout time.Duration
@@ -170,12 +178,14 @@ type Selection struct {
 
 // A Server serves the routes. Make it with New.
 type Server struct {
-	o       Options
-	log     *slog.Logger
-	token   string // made for this run
-	guard   *guard
-	table   []Route
-	handler http.Handler
+	o           Options
+	log         *slog.Logger
+	token       string // made for this run
+	tls         *tls.Config
+	certificate string // of tls, for the verbs
+	guard       *guard
+	table       []Route
+	handler     http.Handler
 }
 
 // New builds a Server. It fails where the options would open the admin API to
@@ -212,11 +222,22 @@ func New(o Options) (*Server, error) {
 	if len(o.Tokens) == 0 && !isLoopback(host) {
 		return nil, fmt.Errorf("control address %q is not on loopback: set a control token, or listen on 127.0.0.1", o.Address)
 	}
+	if o.TLS == nil && !o.BehindProxy && !isLoopback(host) {
+		return nil, fmt.Errorf("control address %q is not on loopback and without TLS, where tokens could be read by others: set control.tls, or control.behind-proxy where a proxy brings TLS, or listen on 127.0.0.1", o.Address)
+	}
 	if err := checkTokens(o.Tokens); err != nil {
 		return nil, err
 	}
 	s := &Server{o: o, log: o.Log, token: newToken()}
-	s.guard = newGuard(host, o.Hosts, newKeyring(s.token, o.Tokens, o.Log))
+	if o.TLS != nil {
+		local, text, err := localCertificate()
+		if err != nil {
+			return nil, err
+		}
+		s.tls, s.certificate = withLocal(o.TLS, local), text
+	}
+	s.guard = newGuard(host, o.Hosts, o.BehindProxy, newKeyring(s.token, o.Tokens, o.Log))
+	s.guard.tell = s.tellWrong
 	if o.Metrics != nil && o.Status != nil {
 		if err := o.Metrics.watch(o.Status); err != nil {
 			return nil, fmt.Errorf("control metrics: %w", err)
@@ -225,6 +246,14 @@ func New(o Options) (*Server, error) {
 	s.table = s.routes()
 	s.handler = s.guard.wrap(s.mux())
 	return s, nil
+}
+
+// tellWrong says that wrong tokens of an address are slowed down from now on.
+func (s *Server) tellWrong(from string) {
+	if s.o.Metrics != nil {
+		s.o.Metrics.Warn("wrong-tokens")
+	}
+	s.log.Warn("control is asked with many wrong tokens; further ones are slowed down", "from", from)
 }
 
 // Handler serves the routes as Run does, for tests and embedding.

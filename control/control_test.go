@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -219,9 +220,12 @@ func TestNewRefuses(t *testing.T) {
 		{"all addresses of IPv4 without a token", Options{Address: "0.0.0.0:8080"}, "not on loopback"},
 		{"another address without a token", Options{Address: "10.0.0.1:8080"}, "not on loopback"},
 		{"a name that only begins like loopback", Options{Address: "127.0.0.1.example.com:8080"}, "not on loopback"},
-		{"all addresses with a token", Options{Address: ":8080", Tokens: []Token{{"t", Operator, Static("t")}}}, ""},
+		{"all addresses with a token", Options{Address: ":8080", Tokens: []Token{{"t", Operator, Static("t")}}}, "is not on loopback and without TLS, where tokens could be read by others: set control.tls, or control.behind-proxy"},
+		{"all addresses with a token and TLS", Options{Address: ":8080", Tokens: []Token{{"t", Operator, Static("t")}}, TLS: &tls.Config{}}, ""},
+		{"all addresses behind a proxy", Options{Address: ":8080", Tokens: []Token{{"t", Operator, Static("t")}}, BehindProxy: true}, ""},
+		{"all addresses with TLS and no token", Options{Address: ":8080", TLS: &tls.Config{}}, "not on loopback: set a control token"},
 		{"no port", Options{Address: "localhost"}, "write it as host:port"},
-		{"a viewer's token alone", Options{Address: ":8080", Tokens: []Token{{"t", Viewer, Static("t")}}}, ""},
+		{"a viewer's token alone", Options{Address: ":8080", Tokens: []Token{{"t", Viewer, Static("t")}}, BehindProxy: true}, ""},
 		{"an empty token", Options{Tokens: []Token{{"t", Operator, Static("")}}}, "control token \"t\": is empty"},
 		{"a token without a name", Options{Tokens: []Token{{"", Operator, Static("secret")}}}, "has no name"},
 		{"a token of no role", Options{Tokens: []Token{{"t", Anyone, Static("secret")}}}, "neither a viewer's nor an operator's"},
@@ -263,7 +267,7 @@ func TestRoutesWithoutAFunctionDoNotExist(t *testing.T) {
 
 func TestHealth(t *testing.T) {
 	down := func(o *Options) { o.Ready = func(context.Context) error { return errors.New("disk is full") } }
-	off := func(o *Options) { o.Address, o.Tokens = ":8080", tokens("configured") }
+	off := func(o *Options) { o.Address, o.Tokens, o.BehindProxy = ":8080", tokens("configured"), true }
 	tests := []struct {
 		name, path string
 		with       func(*Options)

@@ -12,8 +12,11 @@ import (
 // A File is what a running process leaves for the verbs: where it listens, and
 // the token of this run.
 type File struct {
-	Address string `json:"address"` // host:port
+	Address string `json:"address"` // host:port, with TLS after https://
 	Token   string `json:"token"`
+	// Certificate is what the verbs trust, and nothing else: PEM, made for this
+	// run. Empty without TLS.
+	Certificate string `json:"certificate,omitempty"`
 }
 
 // WriteFile writes f to path for its owner only: whole, or not at all.

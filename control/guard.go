@@ -7,25 +7,32 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // A guard decides who may ask what.
 type guard struct {
-	loopback bool            // listens on loopback only
+	loopback bool            // only this machine reaches it
 	anyIP    bool            // listens on all addresses of the machine
 	named    map[string]bool // names given by the user
 	hosts    map[string]bool // these, and those the address gives
 	keys     *keyring
+	slow     *throttle
+	proxied  bool // a proxy stands before it
+	tell     func(from string)
 }
 
-func newGuard(host string, hosts []string, keys *keyring) *guard {
+func newGuard(host string, hosts []string, proxied bool, keys *keyring) *guard {
 	ip, err := netip.ParseAddr(host)
 	g := &guard{
-		loopback: isLoopback(host),
+		loopback: isLoopback(host) && !proxied,
 		anyIP:    host == "" || err == nil && ip.IsUnspecified(),
 		named:    map[string]bool{},
 		hosts:    map[string]bool{"localhost": true, strings.ToLower(host): true},
 		keys:     keys,
+		slow:     newThrottle(),
+		proxied:  proxied,
+		tell:     func(string) {},
 	}
 	for _, h := range hosts {
 		g.named[strings.ToLower(h)] = true
@@ -86,6 +93,7 @@ func (g *guard) sameSite(r *http.Request) bool {
 type refusal struct {
 	status int
 	text   string
+	after  time.Duration // of 429
 }
 
 // admit decides about a request: who it is, or why it is refused. Without a
@@ -96,14 +104,24 @@ func (g *guard) admit(a Access, r *http.Request) (identity, *refusal) {
 	}
 	given, brought := bearer(r)
 	if !brought {
-		return identity{}, &refusal{http.StatusUnauthorized, "no token; this needs one: Authorization: Bearer TOKEN"}
+		return identity{}, &refusal{status: http.StatusUnauthorized, text: "no token; this needs one: Authorization: Bearer TOKEN"}
 	}
-	who, found := g.keys.find(given)
-	switch {
-	case !found:
-		return identity{}, &refusal{http.StatusUnauthorized, "wrong token"}
-	case a == Operator && who.access != Operator:
-		return who, &refusal{http.StatusForbidden, fmt.Sprintf("the token %q is of the role viewer, which only reads; this needs one of the role operator", who.name)}
+	from := addressOf(r, g.proxied)
+	k := g.slow.knock(from)
+	who, found := g.keys.find(given, k.mayBe)
+	if !found {
+		after, first := k.wrong(r.Context())
+		if first {
+			g.tell(from.Addr().String())
+		}
+		if after > 0 {
+			return identity{}, &refusal{http.StatusTooManyRequests, "too many wrong tokens; a right one is taken at any time", after}
+		}
+		return identity{}, &refusal{status: http.StatusUnauthorized, text: "wrong token"}
+	}
+	k.right(who.name)
+	if a == Operator && who.access != Operator {
+		return who, &refusal{status: http.StatusForbidden, text: fmt.Sprintf("the token %q is of the role viewer, which only reads; this needs one of the role operator", who.name)}
 	}
 	return who, nil
 }

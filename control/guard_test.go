@@ -52,7 +52,7 @@ func TestWhoGetsIn(t *testing.T) {
 	}{{"on loopback", "127.0.0.1:8080", true}, {"off loopback", "0.0.0.0:8080", false}} {
 		o := full()
 		o.Address, o.Tokens, o.Hosts = place.address, tokens("configured"), []string{"CT2Fluent.example"}
-		o.Dead = letters{}
+		o.Dead, o.BehindProxy = letters{}, !place.loopback
 		s := newServer(t, o)
 		for _, route := range s.Routes() {
 			path := strings.NewReplacer("{typeId}", "customer", "{id}", "1", "{seq}", "1").Replace(route.Path)
@@ -72,6 +72,7 @@ func TestWhoGetsIn(t *testing.T) {
 						set("Authorization", strings.Replace(c.value, "MADE", s.Token(), 1))
 						set("Origin", strings.Replace(or.value, "HOST", h.value, 1))
 						w := httptest.NewRecorder()
+						s.guard.slow = newThrottle() // TestWrongTokensAreSlowed
 						s.Handler().ServeHTTP(w, r)
 						open := route.Access == Anyone || route.Access == OnLoopback && place.loopback
 						want := 0 // whatever the route says
@@ -150,7 +151,7 @@ func TestHosts(t *testing.T) {
 		{named, "internal", false},
 	}
 	for _, tt := range tests {
-		s := newServer(t, Options{Address: tt.address, Tokens: tokens("t")})
+		s := newServer(t, Options{Address: tt.address, Tokens: tokens("t"), BehindProxy: true})
 		if got := s.guard.knows(tt.host); got != tt.want {
 			t.Errorf("listening on %s, Host %q: %v", tt.address, tt.host, got)
 		}

@@ -43,7 +43,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	defer s.o.Listener.Close()
 	if s.o.File != "" {
-		if err := WriteFile(s.o.File, File{Address: reachable(addr), Token: s.token}); err != nil {
+		if err := WriteFile(s.o.File, s.file(addr)); err != nil {
 			return err
 		}
 		defer removeFile(s.o.File, s.token)
@@ -61,8 +61,15 @@ func (s *Server) Run(ctx context.Context) error {
 		BaseContext:       func(net.Listener) context.Context { return requests },
 	}
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(s.o.Listener) }()
-	s.log.Info("control listens", "address", addr.String())
+	go func() {
+		if s.tls == nil {
+			served <- server.Serve(s.o.Listener)
+			return
+		}
+		server.TLSConfig = s.tls
+		served <- server.ServeTLS(s.o.Listener, "", "")
+	}()
+	s.log.Info("control listens", "address", addr.String(), "tls", s.tls != nil)
 	select {
 	case err = <-served:
 		err = fmt.Errorf("control: serve: %w", err)
@@ -74,6 +81,15 @@ func (s *Server) Run(ctx context.Context) error {
 		<-served
 	}
 	return err
+}
+
+// file is what the verbs need to find this run.
+func (s *Server) file(addr net.Addr) File {
+	f := File{Address: reachable(addr), Token: s.token, Certificate: s.certificate}
+	if s.tls != nil {
+		f.Address = "https://" + f.Address
+	}
+	return f
 }
 
 // stop lets requests finish, then cancels them, then cuts them off.

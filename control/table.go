@@ -2,8 +2,10 @@ package control
 
 import (
 	"encoding/json"
+	"math"
 	"net/http"
 	"net/http/pprof"
+	"strconv"
 	"strings"
 	"time"
 
@@ -117,8 +119,12 @@ func (s *Server) entry(t Route) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		who, refused := s.guard.admit(t.Access, r)
 		if refused != nil {
-			if refused.status == http.StatusUnauthorized {
+			switch refused.status {
+			case http.StatusUnauthorized:
 				w.Header().Set("WWW-Authenticate", "Bearer")
+			case http.StatusTooManyRequests:
+				w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(refused.after.Seconds()))))
+				w.Header().Set("Connection", "close")
 			}
 			writeError(w, refused.status, refused.text)
 			return

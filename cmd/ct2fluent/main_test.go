@@ -1,11 +1,19 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"math/big"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -79,7 +87,7 @@ func TestScripts(t *testing.T) {
 		},
 		Condition: condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "waitfor": waitFor, "until": until, "customer": customer, "uncustomer": uncustomer, "session": session, "expand": expand, "status": status, "asks": asks,
+			"exits": exits, "waitfor": waitFor, "until": until, "customer": customer, "uncustomer": uncustomer, "session": session, "expand": expand, "status": status, "asks": asks, "certificate": certificate,
 		},
 	})
 }
@@ -180,7 +188,8 @@ func customer(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // asks CODE METHOD URL [TOKEN [FILE]] sends a request, which is to be answered
-// with this code; the answer is in the file answer afterwards.
+// with this code; the answer is in the file answer afterwards. Over https it
+// trusts tls.crt alone, and asks again until that is served.
 func asks(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 || len(args) > 5 {
 		ts.Fatalf("usage: asks CODE METHOD URL [TOKEN [FILE]]")
@@ -189,19 +198,52 @@ func asks(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) == 5 {
 		body = ts.ReadFile(args[4])
 	}
-	req, err := http.NewRequest(args[1], args[2], strings.NewReader(body))
-	ts.Check(err)
-	if len(args) > 3 && args[3] != "" {
-		req.Header.Set("Authorization", "Bearer "+args[3])
+	transport := &http.Transport{DisableKeepAlives: true}
+	if strings.HasPrefix(args[2], "https:") {
+		roots := x509.NewCertPool()
+		roots.AppendCertsFromPEM([]byte(ts.ReadFile("tls.crt")))
+		transport.TLSClientConfig = &tls.Config{RootCAs: roots}
 	}
-	res, err := http.DefaultClient.Do(req)
-	ts.Check(err)
+	client := &http.Client{Transport: transport}
+	var res *http.Response
+	for deadline := time.Now().Add(patience); res == nil; time.Sleep(50 * time.Millisecond) {
+		req, err := http.NewRequest(args[1], args[2], strings.NewReader(body))
+		ts.Check(err)
+		if len(args) > 3 && args[3] != "" {
+			req.Header.Set("Authorization", "Bearer "+args[3])
+		}
+		res, err = client.Do(req)
+		var other *tls.CertificateVerificationError
+		if !errors.As(err, &other) || time.Now().After(deadline) {
+			ts.Check(err)
+		}
+	}
 	defer res.Body.Close()
 	text, err := io.ReadAll(res.Body)
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs("answer"), text, 0o600))
 	if strconv.Itoa(res.StatusCode) != args[0] {
 		ts.Fatalf("%s %s: %s: %s", args[1], args[2], res.Status, text)
+	}
+}
+
+// certificate NAME HOST makes NAME.crt and NAME.key, for HOST and loopback.
+func certificate(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: certificate NAME HOST")
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	ts.Check(err)
+	made := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), DNSNames: args[1:], IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, made, made, &key.PublicKey, key)
+	ts.Check(err)
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	ts.Check(err)
+	for name, block := range map[string]*pem.Block{".crt": {Type: "CERTIFICATE", Bytes: der}, ".key": {Type: "PRIVATE KEY", Bytes: secret}} {
+		ts.Check(os.WriteFile(ts.MkAbs(args[0]+name), pem.EncodeToMemory(block), 0o600))
 	}
 }
 
