@@ -4,6 +4,7 @@
 //	go run ./proof              the short form, a few minutes
 //	go run ./proof -long        the long form, an hour and more
 //	go run ./proof -only kill,power
+//	go run ./proof -only soak -soak 1h
 //
 // Each proof makes changes in commercetools' stand-in, lets something happen,
 // and has package check decide from everything that is known whether a promise
@@ -44,6 +45,7 @@ var proofs = []proof{
 	{"poll", "no queue at all: commercetools is asked, and kill -9", poll},
 	{"disorder", "notifications, reads and answers in disorder", disorder},
 	{"bulk", "a run over all customers, killed on its way", bulk},
+	{"soak", "an hour of load and faults: what a process takes stays flat", soak},
 	{"resources", "too little of everything, or too much", resources},
 }
 
@@ -61,6 +63,8 @@ type prover struct {
 	strict bool
 	seed   uint64
 	out    io.Writer
+	// soakFor is how long the soak takes; 0: as the form has it.
+	soakFor time.Duration
 
 	mu    sync.Mutex
 	notes []string
@@ -124,11 +128,12 @@ func main() {
 	device := flag.Bool("device", false, "power: on a file system of its own as well; needs root")
 	strict := flag.Bool("strict", os.Getenv("CI") != "", "a proof that cannot run here is a failure; the default where CI is set")
 	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "of everything that is random here; when processes run is not")
+	soakFor := flag.Duration("soak", 0, "how long the soak takes; default 40s, an hour with -long")
 	binary := flag.String("binary", "", "the ct2fluent to be proved; default: built from this tree")
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer cancel()
-	code, err := run(ctx, options{*only, *long, *device, *strict, *seed, *binary})
+	code, err := run(ctx, options{*only, *long, *device, *strict, *seed, *soakFor, *binary})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "proof:", err)
 	}
@@ -140,6 +145,7 @@ type options struct {
 	only                 string
 	long, device, strict bool
 	seed                 uint64
+	soakFor              time.Duration
 	binary               string
 }
 
@@ -174,7 +180,9 @@ func run(ctx context.Context, o options) (code int, err error) {
 	fmt.Printf("seed %d\n", o.seed)
 	for _, one := range chosen {
 		fmt.Printf("%s: %s\n", one.name, one.about)
-		p := &prover{binary: o.binary, long: o.long, device: o.device, strict: o.strict, seed: o.seed, out: os.Stdout}
+		p := &prover{
+			binary: o.binary, long: o.long, device: o.device, strict: o.strict, seed: o.seed, soakFor: o.soakFor, out: os.Stdout,
+		}
 		if p.dir, err = os.MkdirTemp(dir, one.name+"-*"); err != nil {
 			return 3, err
 		}
