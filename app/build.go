@@ -123,6 +123,7 @@ func (a *App) open(ctx context.Context, p *plan) (err error) {
 	if err != nil {
 		return surroundings(err)
 	}
+	a.forgetRuns(ctx)
 	a.beside = append(a.beside, a.jobs.Run, a.reconcileOnTime(p.observe))
 	if err := a.watchSubscriptions(p); err != nil {
 		return err

@@ -42,6 +42,21 @@ func (a *App) bulk() job.Kind {
 	}
 }
 
+// forgetRuns forgets the counts of runs whose jobs are remembered no longer, or
+// are done: such as of one that had failed, and whose last customers settled
+// after that.
+func (a *App) forgetRuns(ctx context.Context) {
+	for _, run := range a.ledger.Runs() {
+		if one, err := a.jobs.Get(run); err == nil && one.State != job.Done {
+			continue
+		}
+		if err := a.ledger.EndRun(ctx, run); err != nil {
+			a.log.Warn("the counts of a run that is over cannot be removed; tried again at the next start", "run", run, "error", err)
+			return
+		}
+	}
+}
+
 // customerAccount is an account as the customer package has it.
 func customerAccount(t Account) customer.Account {
 	return customer.Account{Project: t.Project, RetailerID: t.RetailerID, From: t.Commercetools, To: t.Fluent, Mapping: t.Mapping}

@@ -67,6 +67,13 @@ func (l *Ledger) RunTotals(run string) Totals {
 	return l.commits.totals.Runs[run].clone()
 }
 
+// Runs names the runs whose totals are kept.
+func (l *Ledger) Runs() []string {
+	l.commits.mu.Lock()
+	defer l.commits.mu.Unlock()
+	return slices.Sorted(maps.Keys(l.commits.totals.Runs))
+}
+
 // Counted tells which of the resources the run has counted already; the others
 // are missing.
 func (l *Ledger) Counted(ctx context.Context, run string, refs ...ct2fluent.Ref) (map[ct2fluent.Ref]bool, error) {

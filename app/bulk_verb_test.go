@@ -1,0 +1,74 @@
+package app
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/ct2fluent/ct2fluent/customer"
+	"github.com/ct2fluent/ct2fluent/job"
+)
+
+func TestBulkLine(t *testing.T) {
+	counts := customer.Counts{Written: 300, Skipped: 100}
+	merged := counts
+	merged.Merged = 5
+	tests := []struct {
+		name      string
+		p         customer.BulkProgress
+		line, bar string
+	}{
+		{"reading", customer.BulkProgress{Phase: "reading", Read: 900, Total: 1600, Outstanding: 500, Counts: counts, Rate: 99.6, ETASeconds: 61},
+			"reading, 900 of 1600 read: 300 written, 0 unchanged, 100 skipped, 0 dead, 500 waiting; 100/s, 1m1s left",
+			"[######..................]  25% "},
+		{"how many there are is not known", customer.BulkProgress{Phase: "reading", Read: 900, Outstanding: 500, Counts: counts},
+			"reading, 900 read: 300 written, 0 unchanged, 100 skipped, 0 dead, 500 waiting", ""},
+		{"it waits", customer.BulkProgress{Phase: "reading", Read: 900, Total: 1600, Outstanding: 500, Counts: counts, Why: "queue is full"},
+			"reading, 900 of 1600 read: 300 written, 0 unchanged, 100 skipped, 0 dead, 500 waiting; waits: queue is full",
+			"[######..................]  25% "},
+		{"done", customer.BulkProgress{Phase: "done", Read: 405, Total: 405, Counts: merged},
+			"405 read: 300 written, 0 unchanged, 5 merged, 100 skipped, 0 dead",
+			"[########################] 100% "},
+		{"a dry run", customer.BulkProgress{Phase: "reading", Read: 10, Total: 20, Differs: &customer.Comparison{
+			Create: 1, Update: 2, Equal: 3, Skipped: map[string]int{"not-selected": 3}, Dead: map[string]int{"mapping": 1}}},
+			"reading, 10 of 20 read: 1 to create, 2 to update, 3 equal, 3 skipped, 1 dead", "[############............]  50% "},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			doc, err := json.Marshal(tt.p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := progressLine("bulk", doc); got != tt.line {
+				t.Errorf("line %q\nwant %q", got, tt.line)
+			}
+			if got := bar(job.Job{Kind: "bulk", Progress: doc}); got != tt.bar {
+				t.Errorf("bar %q, want %q", got, tt.bar)
+			}
+		})
+	}
+	if got := bar(job.Job{Kind: "other", Progress: json.RawMessage(`{"total":7}`)}); got != "" {
+		t.Errorf("another kind has the bar %q", got)
+	}
+}
+
+func TestPrintComparison(t *testing.T) {
+	var out strings.Builder
+	printComparison(&out, &customer.Comparison{
+		Create: 12, Update: 9, Adopt: 1, Equal: 3, Skipped: map[string]int{"not-selected": 2}, Dead: map[string]int{"too-long": 1, "mapping": 4},
+		Fields: map[string]customer.Differing{"title": {Customers: 1, Examples: []string{"a"}}, "lastName": {Customers: 8, Examples: []string{"b", "c"}}},
+	})
+	want := `
+to create               12
+to update               9  of these 1 carry no commercetools id yet
+  lastName              8  b c
+  title                 1  a
+equal                   3
+skipped (not-selected)  2
+dead (mapping)          4
+dead (too-long)         1
+`
+	if got := "\n" + out.String(); got != want {
+		t.Errorf("printed %s\nwant %s", got, want)
+	}
+}
