@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,19 +22,75 @@ type bench struct {
 	*testing.T
 	*shop
 	basket
-	o       Options
+	o    Options
+	stop func() error
+
+	seen    sync.Mutex // for those below
 	log     bytes.Buffer
 	events  map[string]int
 	reached time.Time
-	stop    func() error
+}
+
+// Write takes the log.
+func (b *bench) Write(p []byte) (int, error) {
+	b.seen.Lock()
+	defer b.seen.Unlock()
+	return b.log.Write(p)
+}
+
+func (b *bench) said() string {
+	b.seen.Lock()
+	defer b.seen.Unlock()
+	return b.log.String()
+}
+
+func (b *bench) lag() time.Duration {
+	b.seen.Lock()
+	defer b.seen.Unlock()
+	return time.Since(b.reached)
+}
+
+func (b *bench) event(name string) int {
+	b.seen.Lock()
+	defer b.seen.Unlock()
+	return b.events[name]
+}
+
+// sizes are the numbers of customers in the bodies that were put.
+func (b *bench) sizes() []int {
+	b.basket.mu.Lock()
+	defer b.basket.mu.Unlock()
+	return slices.Clone(b.bodies)
+}
+
+// full makes put fail.
+func (b *bench) full(err error) {
+	b.basket.mu.Lock()
+	defer b.basket.mu.Unlock()
+	b.basket.err = err
+}
+
+// questions is how many pages were asked for.
+func (b *bench) questions() int {
+	b.shop.mu.Lock()
+	defer b.shop.mu.Unlock()
+	return b.pages
 }
 
 func open(t *testing.T, o Options) *bench {
 	b := &bench{T: t, shop: newShop(), events: map[string]int{}}
 	o.Project, o.Reader, o.Marks = "shop", b.shop, b.shop
-	o.Log = slog.New(slog.NewTextHandler(&b.log, nil))
-	o.Observe = func(event string, n int) { b.events[event] += n }
-	o.Reached = func(t time.Time) { b.reached = t }
+	o.Log = slog.New(slog.NewTextHandler(b, nil))
+	o.Observe = func(event string, n int) {
+		b.seen.Lock()
+		defer b.seen.Unlock()
+		b.events[event] += n
+	}
+	o.Reached = func(t time.Time) {
+		b.seen.Lock()
+		defer b.seen.Unlock()
+		b.reached = t
+	}
 	b.o = o
 	return b
 }
@@ -77,7 +134,7 @@ func TestBeginning(t *testing.T) {
 		began := time.Now()
 		b.start()
 		b.all("at once")
-		if got := fmt.Sprint(b.bodies); got != "[500 500 500 200]" {
+		if got := fmt.Sprint(b.sizes()); got != "[500 500 500 200]" {
 			t.Errorf("bodies of %s", got)
 		}
 		if time.Since(began) > 0 {
@@ -86,15 +143,15 @@ func TestBeginning(t *testing.T) {
 		if m := b.mark(t); m.ID != "01699" {
 			t.Errorf("mark %+v", m)
 		}
-		if lag := time.Since(b.reached); lag != margin {
+		if lag := b.lag(); lag != margin {
 			t.Errorf("lag %s, want %s", lag, margin)
 		}
 		time.Sleep(time.Hour)
 		b.stopped()
-		if len(b.bodies) != 4 || b.events["page"] < 120 || b.events["customer"] != 1700 {
-			t.Errorf("bodies %v, events %v", b.bodies, b.events)
+		if len(b.sizes()) != 4 || b.event("page") < 120 || b.event("customer") != 1700 {
+			t.Errorf("bodies %v, %d pages", b.sizes(), b.event("page"))
 		}
-		if lag := time.Since(b.reached); lag > margin+30*time.Second {
+		if lag := b.lag(); lag > margin+30*time.Second {
 			t.Errorf("lag %s while nothing changes", lag)
 		}
 	})
@@ -129,38 +186,40 @@ func TestNow(t *testing.T) {
 func TestNothingIsLost(t *testing.T) {
 	for seed := range uint64(20) {
 		synctest.Test(t, func(t *testing.T) {
-			rng := rand.New(rand.NewPCG(seed, 1))
+			dice := rand.New(rand.NewPCG(seed, 1))
+			var rolling sync.Mutex
+			roll := func(n int) int {
+				rolling.Lock()
+				defer rolling.Unlock()
+				return dice.IntN(n)
+			}
 			b := open(t, Options{From: beginning, Every: 10 * time.Second})
-			b.limit = 1 + rng.IntN(7)
+			b.limit = 1 + roll(7)
 			busy := func() {
-				now := time.Now().Truncate(time.Duration(1+rng.IntN(3)) * time.Second)
-				for range rng.IntN(6) {
-					b.change(fmt.Sprintf("%02d", rng.IntN(60)), now, now.Add(rand.N(margin-5*time.Second)))
+				now := time.Now().Truncate(time.Duration(1+roll(3)) * time.Second)
+				for range roll(6) {
+					b.change(fmt.Sprintf("%02d", roll(60)), now, now.Add(time.Duration(roll(int(margin-5*time.Second)))))
 				}
 			}
 			b.read = func() {
-				if rng.IntN(4) == 0 {
+				if roll(4) == 0 {
 					busy()
 				}
 			}
 			for range 12 {
 				b.start()
-				for range rng.IntN(40) {
+				for range roll(40) {
 					busy()
-					time.Sleep(time.Duration(rng.IntN(4000)) * time.Millisecond)
+					time.Sleep(time.Duration(roll(4000)) * time.Millisecond)
 				}
-				switch rng.IntN(3) {
+				switch roll(3) {
 				case 0:
-					b.mu().Lock()
-					b.basket.err = errors.New("full")
-					b.mu().Unlock()
-					time.Sleep(time.Duration(rng.IntN(100)) * time.Second)
-					b.mu().Lock()
-					b.basket.err = nil
-					b.mu().Unlock()
+					b.full(errors.New("full"))
+					time.Sleep(time.Duration(roll(100)) * time.Second)
+					b.full(nil)
 				case 1:
 					b.fail(nil, errors.New("no room"))
-					time.Sleep(time.Duration(rng.IntN(100)) * time.Second)
+					time.Sleep(time.Duration(roll(100)) * time.Second)
 					b.fail(nil, nil)
 				}
 				b.stopped()
@@ -172,13 +231,6 @@ func TestNothingIsLost(t *testing.T) {
 			b.all(fmt.Sprintf("seed %d", seed))
 		})
 	}
-}
-
-func (b *bench) mu() interface {
-	Lock()
-	Unlock()
-} {
-	return &b.basket.mu
 }
 
 func (b *bench) fail(read, mark error) {
@@ -195,23 +247,23 @@ func TestBacksOff(t *testing.T) {
 		b.now("a")
 		b.start()
 		time.Sleep(10 * time.Minute)
-		if n := b.pages; n < 10 || n > 30 {
+		if n := b.questions(); n < 10 || n > 30 {
 			t.Errorf("asked %d times in ten minutes", n)
 		}
-		before := b.pages
+		before := b.questions()
 		b.fail(&commercetools.Error{Operation: "changes", Kind: commercetools.Limited, RetryAfter: 10 * time.Minute}, nil)
 		time.Sleep(19 * time.Minute)
-		if n := b.pages - before; n > 2 {
+		if n := b.questions() - before; n > 2 {
 			t.Errorf("asked %d times while it was asked to wait", n)
 		}
 		b.fail(nil, nil)
 		time.Sleep(10 * time.Minute)
 		b.all("it works again")
 		b.stopped()
-		if n := strings.Count(b.log.String(), "cannot be read"); n != 1 || !strings.Contains(b.log.String(), "can be read again") {
-			t.Errorf("log:\n%s", b.log.String())
+		if n := strings.Count(b.said(), "cannot be read"); n != 1 || !strings.Contains(b.said(), "can be read again") {
+			t.Errorf("log:\n%s", b.said())
 		}
-		if lag := time.Since(b.reached); lag > 2*margin {
+		if lag := b.lag(); lag > 2*margin {
 			t.Errorf("lag %s", lag)
 		}
 	})
@@ -222,10 +274,10 @@ func TestLagGrows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := open(t, Options{})
 		b.start()
-		b.basket.err = errors.New("full")
+		b.full(errors.New("full"))
 		b.now("a")
 		time.Sleep(time.Hour)
-		if lag := time.Since(b.reached); lag < 58*time.Minute {
+		if lag := b.lag(); lag < 58*time.Minute {
 			t.Errorf("lag %s", lag)
 		}
 		b.stopped()
@@ -246,8 +298,8 @@ func TestUnordered(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "unordered") || !strings.Contains(err.Error(), "see whether a proxy stands between") || !strings.Contains(err.Error(), before.At) {
 			t.Errorf("Run: %v", err)
 		}
-		if b.mark(t) != before || b.pages != 2 {
-			t.Errorf("mark %+v after %d pages", b.mark(t), b.pages)
+		if b.mark(t) != before || b.questions() != 2 {
+			t.Errorf("mark %+v after %d pages", b.mark(t), b.questions())
 		}
 	})
 }
@@ -279,9 +331,9 @@ func TestFromChanges(t *testing.T) {
 		expect("from now", "ancient", "old")
 		run(start.Add(-2 * time.Hour))
 		expect("from two hours before", "ancient")
-		bodies := len(b.bodies)
+		bodies := len(b.sizes())
 		run(start.Add(-2 * time.Hour))
-		if len(b.bodies) != bodies {
+		if len(b.sizes()) != bodies {
 			t.Error("the same from begins anew at each start")
 		}
 		b.now("new")
