@@ -46,6 +46,7 @@ var proofs = []proof{
 	{"disorder", "notifications, reads and answers in disorder", disorder},
 	{"bulk", "a run over all customers, killed on its way", bulk},
 	{"soak", "an hour of load and faults: what a process takes stays flat", soak},
+	{"subscription", "a subscription that stops, and delivers again", subscription},
 	{"resources", "too little of everything, or too much", resources},
 }
 

@@ -36,10 +36,11 @@ const (
 
 // A setup says what a world is.
 type setup struct {
-	config string // sections of the configuration that are not the usual ones
-	level  string // of the log; default debug
-	ct     sandbox.CTKnobs
-	fluent sandbox.FluentKnobs
+	config  string // sections of the configuration that are not the usual ones
+	account string // keys of the account that are not the usual ones
+	level   string // of the log; default debug
+	ct      sandbox.CTKnobs
+	fluent  sandbox.FluentKnobs
 	// handleCT and handleFluent may put something before a stand-in.
 	handleCT, handleFluent func(http.Handler) http.Handler
 	// ctURL and fluentURL may lead the process to a stand-in another way.
@@ -196,10 +197,11 @@ fluent-connect:
 accounts:
   - commercetools: { project-key: shop, api-url: %q, auth-url: %q, client-id: client, client-secret: "${file:%s}", timeout: 1s }
     fluent: { base-url: %q, account: ACME, retailer-id: "1", client-id: client, client-secret: "${file:%s}", username: user, password: "${file:%s}", timeout: 700ms }
+    %s
 fluent: { unclear-wait: 1s }
 control: { address: "127.0.0.1:0" }
 log: { level: %s }
-`, listener, ctURL, ctURL, w.path("secrets/client"), fluentURL, w.path("secrets/client"), w.path("secrets/password"), level)
+`, listener, ctURL, ctURL, w.path("secrets/client"), fluentURL, w.path("secrets/client"), w.path("secrets/password"), w.account, level)
 	if !strings.Contains(w.setup.config, "queue:") {
 		text += fmt.Sprintf("queue: { store: %q }\n", w.store())
 	}

@@ -112,6 +112,9 @@ type History struct {
 	// All: a run over all customers was done, so that each that was made has to
 	// be in Fluent, the dead aside.
 	All bool
+	// Latest: every change was brought, whether it was notified or not, so that
+	// Fluent has to hold each customer's last version, the dead aside.
+	Latest bool
 	// Sampled: not all timelines were read.
 	Sampled bool
 	// Blameless: whatever went wrong was no notification's fault.
@@ -304,6 +307,11 @@ func (c *checker) converged() {
 	if h.All {
 		for id := range h.Made {
 			c.acked[id] = max(c.acked[id], 1)
+		}
+	}
+	if h.Latest {
+		for id, versions := range h.Made {
+			c.acked[id] = versions[len(versions)-1].Number
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.acked)) {

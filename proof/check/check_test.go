@@ -75,6 +75,13 @@ func TestCheck(t *testing.T) {
 		{"an acknowledged one was not received", func(h *check.History) { h.Totals.Received--; h.Totals.Written-- }, []string{"2 all received"}},
 		{"one was received that nobody sent", func(h *check.History) { h.Totals.Received++; h.Totals.Written++ }, []string{"2 nothing invented"}},
 		{"after a kill one may come more than once", func(h *check.History) { h.Totals.Received++; h.Totals.Written++; h.Whole = false }, nil},
+		{"the last version was not notified, and need not be there", func(h *check.History) {
+			h.Made["anna"] = append(h.Made["anna"], check.Version{Number: 5, Fields: fields("a5")})
+		}, nil},
+		{"it was to be brought all the same", func(h *check.History) {
+			h.Made["anna"] = append(h.Made["anna"], check.Version{Number: 5, Fields: fields("a5")})
+			h.Latest = true
+		}, []string{"3 converged"}},
 		{"what was replayed is received again", func(h *check.History) { h.Totals.Received++; h.Totals.Written++; h.Replayed++ }, nil},
 		{"an unreadable one vanished", func(h *check.History) {
 			h.Puts[0].ID = ""
