@@ -41,6 +41,7 @@ func (a *App) controls(p *plan) (control.Options, error) {
 	}
 	o.Dead = letters{a}
 	o.Pauses = a.pauses
+	o.Subscribing = subscribing{p}
 	o.Audit = trail{a}
 	o.Jobs, o.Found = jobs{a}, a.found
 	o.Subscriptions = func() any {

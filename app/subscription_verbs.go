@@ -21,8 +21,6 @@ func (c *cli) subscription() *cobra.Command {
 	return verb
 }
 
-// each calls work for the Subscription of every account, or of the one of a
-// project.
 func (c *cli) eachSubscription(project string, work func(subscriber) error) error {
 	cfg, err := c.load(true)
 	if err != nil {
@@ -32,28 +30,7 @@ func (c *cli) eachSubscription(project string, work func(subscriber) error) erro
 	if err != nil {
 		return err
 	}
-	found, known := false, project == ""
-	for i, a := range cfg.Accounts {
-		known = known || a.Commercetools.ProjectKey == project
-		if a.Subscription.IsZero() || project != "" && a.Commercetools.ProjectKey != project {
-			continue
-		}
-		found = true
-		s, err := p.subscriber(i)
-		if err == nil {
-			err = work(s)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	switch {
-	case !known:
-		return fmt.Errorf("%w: no account has the project key %q", errUsage, project)
-	case !found:
-		return configError(cfg.At("accounts"), fmt.Errorf("no subscription is configured; add subscription: { key: ct2fluent, destination: … } to the account"))
-	}
-	return nil
+	return p.eachSubscription(project, work)
 }
 
 // subscriber is what works the Subscription of an account. Its client has a
@@ -258,18 +235,13 @@ func (c *cli) subscriptionRemove() *cobra.Command {
 			if !yes {
 				return fmt.Errorf("%w: what changes after it is removed is announced to nobody; say --yes if that is wanted", errUsage)
 			}
-			type result struct {
-				Project string `json:"project"`
-				Key     string `json:"key"`
-				Removed bool   `json:"removed"`
-			}
-			results := []result{}
+			results := []SubscriptionRemoval{}
 			err := c.eachSubscription(project, func(s subscriber) error {
 				removed, err := s.remove(cmd.Context())
 				if err != nil {
 					return err
 				}
-				results = append(results, result{s.project, s.config.Key, removed})
+				results = append(results, SubscriptionRemoval{s.project, s.config.Key, removed})
 				if !c.json {
 					_, err = fmt.Fprintf(c.out, "subscription %s of project %s: %s\n", s.config.Key, s.project, map[bool]string{true: "removed", false: "there is none"}[removed])
 				}

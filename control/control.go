@@ -86,6 +86,9 @@ type Options struct {
 	// Found opens what a job has found: a line of JSON for each thing.
 	// ErrNotFound: it has no such list. Nil: no such route.
 	Found func(id string) (io.ReadCloser, error)
+	// Subscribing works the Subscriptions of the configuration. Nil: no such
+	// routes.
+	Subscribing Subscribing
 	// Pauses stops work and lets it go on. Nil: no such routes.
 	Pauses Pauses
 	// Audit keeps what operators do. Nil: it is logged only.

@@ -79,6 +79,12 @@ func (s *Server) routes() []Route {
 		Route{Method: "POST", Path: "/admin/jobs/{id}/stop", Access: Operator, serve: s.jobStop},
 		Route{Method: "POST", Path: "/admin/jobs/{id}/resume", Access: Operator, serve: s.jobResume},
 	)
+	add(o.Subscribing != nil,
+		Route{Method: "GET", Path: "/admin/subscriptions", Access: Viewer, slow: true, serve: s.subscriptionPlan},
+		Route{Method: "GET", Path: "/admin/subscriptions/check", Access: Viewer, slow: true, serve: s.subscriptionCheck},
+		Route{Method: "POST", Path: "/admin/subscriptions/apply", Access: Operator, slow: true, serve: s.subscriptionApply},
+		Route{Method: "POST", Path: "/admin/subscriptions/rm", Access: Operator, slow: true, serve: s.subscriptionRemove},
+	)
 	add(o.Pauses != nil,
 		Route{Method: "POST", Path: "/admin/pause", Access: Operator, serve: s.pause},
 		Route{Method: "POST", Path: "/admin/resume", Access: Operator, serve: s.resume},
