@@ -138,10 +138,18 @@ func ParseBulkSpec(doc []byte) (BulkSpec, error) {
 			return s, errors.New("spec: more than one JSON value")
 		}
 	}
-	for _, t := range []struct{ name, value string }{{"since", s.Since}, {"changedSince", s.ChangedSince}} {
-		if _, err := time.Parse(time.RFC3339, t.value); err != nil && t.value != "" && (t.name == "since" || t.value != last) {
-			return s, fmt.Errorf("%s: %q is no time; write it as 2026-01-31T00:00:00Z", t.name, t.value)
+	for _, t := range []struct {
+		name  string
+		value *string
+	}{{"since", &s.Since}, {"changedSince", &s.ChangedSince}} {
+		if *t.value == "" || t.name == "changedSince" && *t.value == last {
+			continue
 		}
+		at, err := time.Parse(time.RFC3339, *t.value)
+		if err != nil {
+			return s, fmt.Errorf("%s: %q is no time; write it as 2026-01-31T00:00:00Z", t.name, *t.value)
+		}
+		*t.value = at.UTC().Format(timeShape)
 	}
 	switch {
 	case s.Rate < 0:

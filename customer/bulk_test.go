@@ -743,6 +743,15 @@ func asFluentHas(w fluent.Write) fluent.Customer {
 	return c
 }
 
+// Times are asked for as commercetools writes them, so that they can be compared
+// as texts.
+func TestParseBulkSpecWritesTimesInOneWay(t *testing.T) {
+	s, err := ParseBulkSpec([]byte(`{"since":"2026-01-31T01:00:00+01:00","changedSince":"2026-01-31T00:00:00Z"}`))
+	if want := "2026-01-31T00:00:00.000Z"; err != nil || s.Since != want || s.ChangedSince != want {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
 func TestParseBulkSpec(t *testing.T) {
 	tests := []struct{ doc, want string }{
 		{``, ""},
