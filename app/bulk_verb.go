@@ -6,12 +6,14 @@ import (
 	"io"
 	"maps"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/ct2fluent/ct2fluent/customer"
 	"github.com/ct2fluent/ct2fluent/job"
@@ -94,18 +96,39 @@ func bulkLine(progress json.RawMessage) string {
 			fmt.Fprintf(&b, ", %d waiting", p.Outstanding)
 		}
 	}
-	if p.Phase != "done" {
-		if p.Rate > 0 {
-			fmt.Fprintf(&b, "; %.0f/s", p.Rate)
-		}
-		if p.ETASeconds > 0 {
-			fmt.Fprintf(&b, ", %v left", time.Duration(p.ETASeconds)*time.Second)
-		}
+	b.WriteString(pace(p))
+	return b.String()
+}
+
+// pace is how fast a bulk run is, how long it will take, and what it waits for.
+func pace(p customer.BulkProgress) string {
+	text := ""
+	if p.Phase != "done" && p.Rate > 0 {
+		text += fmt.Sprintf("; %.0f/s", p.Rate)
+	}
+	if p.Phase != "done" && p.ETASeconds > 0 {
+		text += fmt.Sprintf(", %v left", time.Duration(p.ETASeconds)*time.Second)
 	}
 	if p.Why != "" {
-		b.WriteString("; waits: " + p.Why)
+		text += "; waits: " + p.Why
 	}
-	return b.String()
+	return text
+}
+
+// drawn is a job that goes on, in a line of a terminal.
+func drawn(one job.Job) string {
+	var p customer.BulkProgress
+	if one.Kind != "bulk" || json.Unmarshal(one.Progress, &p) != nil || p.Phase == "" {
+		return bar(one) + one.ID + " " + described(one)
+	}
+	text := fmt.Sprintf("%s%s %d", bar(one), one.ID, p.Read-p.Outstanding)
+	if p.Total > 0 {
+		text += fmt.Sprintf(" of %d", p.Total)
+	}
+	if p.Dead > 0 {
+		text += fmt.Sprintf(", %d dead", p.Dead)
+	}
+	return text + pace(p)
 }
 
 func total(by map[string]int) (n int) {
@@ -212,4 +235,22 @@ func printComparison(out io.Writer, d *customer.Comparison) {
 		}
 	}
 	_ = w.Flush() // as Fprintf
+}
+
+// width is that of a terminal, in characters.
+func width(w any) int {
+	if f, ok := w.(*os.File); ok {
+		if n, _, err := term.GetSize(int(f.Fd())); err == nil && n > 0 {
+			return n
+		}
+	}
+	return 80
+}
+
+// fitting is what of a text fits into a line, beside the cursor.
+func fitting(text string, width int) string {
+	if runes := []rune(text); len(runes) >= width {
+		return string(runes[:max(0, width-2)]) + "…"
+	}
+	return text
 }

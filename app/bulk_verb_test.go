@@ -72,3 +72,29 @@ dead (too-long)         1
 		t.Errorf("printed %s\nwant %s", got, want)
 	}
 }
+
+// On a terminal there is a bar, and what does not fit beside it is left out.
+func TestDrawn(t *testing.T) {
+	for want, p := range map[string]customer.BulkProgress{
+		"[######..................]  25% bulk-7 400 of 1600, 2 dead; 100/s, 12s left": {
+			Phase: "reading", Read: 900, Total: 1600, Outstanding: 500, Counts: customer.Counts{Dead: 2}, Rate: 99.6, ETASeconds: 12},
+		"bulk-7 400; waits: queue is full": {Phase: "reading", Read: 900, Outstanding: 500, Why: "queue is full"},
+		"bulk-7 queued":                    {},
+	} {
+		one := job.Job{ID: "bulk-7", Kind: "bulk", State: job.Queued}
+		if p.Phase != "" {
+			one.Progress, _ = json.Marshal(p) // it is made of numbers and texts
+		}
+		if got := drawn(one); got != want {
+			t.Errorf("drawn %q, want %q", got, want)
+		}
+	}
+}
+
+func TestFitting(t *testing.T) {
+	for text, want := range map[string]string{"": "", "über": "über", "überall": "über…", "uebers": "uebe…"} {
+		if got := fitting(text, 6); got != want {
+			t.Errorf("%q fits as %q, want %q", text, got, want)
+		}
+	}
+}

@@ -126,8 +126,12 @@ func (c *cli) follow(ctx context.Context, p *control.Client, id string) (one job
 		switch {
 		case c.json:
 			return json.NewEncoder(c.out).Encode(one)
+		case tty && one.State.Ended():
+			_, err := fmt.Fprintf(c.out, "\r\x1b[K%s %s", one.ID, described(one))
+			return err
 		case tty:
-			_, err := fmt.Fprintf(c.out, "\r\x1b[K%s%s %s", bar(one), one.ID, described(one))
+			// A line that is broken in two could not be written over.
+			_, err := fmt.Fprintf(c.out, "\r\x1b[K%s", fitting(drawn(one), width(c.out)))
 			return err
 		case one.State.Ended() || time.Since(printed) >= lineEvery:
 			printed = time.Now()
