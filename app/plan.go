@@ -45,7 +45,11 @@ func newPlan(s *Setup, c *Config, log *slog.Logger) (*plan, error) {
 	for _, l := range c.Listeners {
 		src, err := p.source(l, earlier[l.Type])
 		if err != nil {
-			errs = append(errs, configError(l.At, fmt.Errorf("listener %s: %w", l.ID, err)))
+			at := l.At
+			if of := (interface{ Key() string })(nil); errors.As(err, &of) {
+				at = p.config.At(join("fluent-connect.listeners", join(l.ID, of.Key())))
+			}
+			errs = append(errs, configError(at, fmt.Errorf("listener %s: %w", l.ID, err)))
 			continue
 		}
 		p.sources[l.ID] = src

@@ -32,7 +32,8 @@ type SourceType struct {
 	Options func() any
 	// New makes a source from what Options made. It reads files that the
 	// configuration names, and does no other I/O: an error is one of the
-	// configuration. What a source has besides Run is used where it is there:
+	// configuration, and one that has a method Key() string is shown with the
+	// line of that key. What a source has besides Run is used where it is there:
 	//
 	//	Listen() (net.Addr, error)     takes its address at the start
 	//	Check(context.Context) error   asks its service, for ct2fluent check

@@ -216,13 +216,13 @@ func (s *Source) Join(earlier ...*Source) error {
 		case apart:
 			continue
 		case overlapping:
-			return fmt.Errorf("webhook: address %q overlaps %q of listener %q: write both alike, or give them ports of their own", s.o.Address, e.o.Address, e.o.Name)
+			return &OptionError{"address", fmt.Errorf("webhook: address %q overlaps %q of listener %q: write both alike, or give them ports of their own", s.o.Address, e.o.Address, e.o.Name)}
 		}
 		if s.o.CertFile != e.o.CertFile || s.o.KeyFile != e.o.KeyFile {
-			return fmt.Errorf("webhook: address %q is listener %q's, too, with other TLS files: give both the same", s.o.Address, e.o.Name)
+			return &OptionError{"tls-cert", fmt.Errorf("webhook: address %q is listener %q's, too, with other TLS files: give both the same", s.o.Address, e.o.Name)}
 		}
 		if name, taken := e.server.paths[s.o.Path]; taken && s.server != e.server {
-			return fmt.Errorf("webhook: path %s of address %q is listener %q's: give each a path of its own", s.o.Path, s.o.Address, name)
+			return &OptionError{"path", fmt.Errorf("webhook: path %s of address %q is listener %q's: give each a path of its own", s.o.Path, s.o.Address, name)}
 		}
 		s.server = e.server
 		s.server.paths[s.o.Path] = s.o.Name

@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"io"
 	"math/big"
 	"net"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -265,4 +267,29 @@ func TestNewRefuses(t *testing.T) {
 	if _, err := New(Options{Auth: Basic("a", func() (string, error) { return "", unreadable })}); !errors.Is(err, unreadable) {
 		t.Errorf("an unreadable password: %v", err)
 	}
+}
+
+// Who opens a connection and does not shake hands is cut off.
+func TestTLSHandshakeHasALimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		made(t, dir, "a.example")
+		b := start(t, Options{CertFile: filepath.Join(dir, "cert.pem"), KeyFile: filepath.Join(dir, "key.pem")}, kept)
+		for name, begin := range map[string]string{"silent": "", "the beginning of a handshake": "\x16\x03\x01\x02\x00\x01"} {
+			conn, err := b.network.dial(t.Context(), "", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			if _, err := io.WriteString(conn, begin); err != nil {
+				t.Error(err)
+			}
+			_, err = io.ReadAll(conn)
+			if took := time.Since(began); took > headerLimit {
+				t.Errorf("%s: cut off after %s (%v)", name, took, err)
+			}
+			conn.Close()
+		}
+		b.stop()
+	})
 }

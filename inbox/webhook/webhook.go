@@ -79,6 +79,18 @@ type Source struct {
 	server *server
 }
 
+// An OptionError is an error of one option, by its key in the configuration.
+type OptionError struct {
+	key string
+	err error
+}
+
+func (e *OptionError) Error() string { return e.err.Error() }
+func (e *OptionError) Unwrap() error { return e.err }
+
+// Key is that of the configuration.
+func (e *OptionError) Key() string { return e.key }
+
 // New checks the options and reads secrets and TLS files. It does not listen
 // yet.
 func New(o Options) (*Source, error) {
@@ -107,7 +119,7 @@ func New(o Options) (*Source, error) {
 	if o.CertFile != "" || o.KeyFile != "" {
 		pair, err := keypair.Load(o.CertFile, o.KeyFile, o.Log)
 		if err != nil {
-			return nil, fmt.Errorf("webhook: %w", err)
+			return nil, &OptionError{"tls-cert", fmt.Errorf("webhook: %w", err)}
 		}
 		s.server.tls = pair
 	}
