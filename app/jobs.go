@@ -24,7 +24,7 @@ func (j jobs) Start(ctx context.Context, r control.JobRequest) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	one, err := j.a.jobs.Start(ctx, job.Request{Kind: r.Kind, Project: account.Project, Spec: r.Spec})
+	one, err := j.a.jobs.Start(ctx, job.Request{Kind: r.Kind, Project: account.Project, Spec: r.Spec, By: r.By})
 	return one, ofJob(err)
 }
 

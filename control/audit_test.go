@@ -39,6 +39,9 @@ func TestAuditLines(t *testing.T) {
 		{"what cannot be understood", "ann-token", "POST", "/admin/dead/drop", `{"jane@example.com":1}`, "ann dead drop () 0 refused"},
 		{"a put", "ann-token", "POST", "/admin/put", `1 2 3`, "ann put () 3 done"},
 		{"a put that breaks off", "ann-token", "POST", "/admin/put", `1 2 full 3`, "ann put () 2 refused"},
+		{"a job", "ann-token", "POST", "/admin/jobs", `{"kind":"bulk"}`, "ann jobs (bulk) 1 done"},
+		{"a kind of job that may be any text", "ann-token", "POST", "/admin/jobs", `{"kind":"jane@example.com"}`, "ann jobs () 0 refused"},
+		{"a job's stop", "ann-token", "POST", "/admin/jobs/bulk-1/stop", ``, "ann jobs stop (bulk-1) 1 done"},
 		{"a viewer", "looks", "POST", "/admin/dead/drop", `{"all":true}`, ""},
 		{"nobody", "wrong", "POST", "/admin/dead/drop", `{"all":true}`, ""},
 		{"a look", "ann-token", "GET", "/admin/dead", ``, ""},
@@ -49,6 +52,7 @@ func TestAuditLines(t *testing.T) {
 			kept := &trail{}
 			var log bytes.Buffer
 			o := full()
+			o.Jobs = work{"bulk-1": {"running"}}
 			o.Tokens, o.Audit, o.Log = tokens("ann-token"), kept, slog.New(slog.NewTextHandler(&log, nil))
 			o.Put = func(_ context.Context, body []byte) (int, error) { return len(elements(body)), nil }
 			s := newServer(t, o)
@@ -162,4 +166,23 @@ func TestRotation(t *testing.T) {
 	if !strings.Contains(log.String(), "can be read again") {
 		t.Error("not said that it can be read again")
 	}
+}
+
+// A job is told by whose token it was started, whoever else is named.
+func TestAJobKnowsWhoStartedIt(t *testing.T) {
+	by := ""
+	s := newServer(t, Options{Tokens: tokens("ann-token"), Jobs: starter{work{}, &by}})
+	if w := askAs(s, "ann-token", "POST", "/admin/jobs", `{"kind":"bulk"}`); w.Code != 200 || by != "ann" {
+		t.Errorf("%d %s, by %q", w.Code, w.Body, by)
+	}
+}
+
+type starter struct {
+	work
+	by *string
+}
+
+func (s starter) Start(ctx context.Context, r JobRequest) (any, error) {
+	*s.by = r.By
+	return s.work.Start(ctx, r)
 }

@@ -29,6 +29,7 @@ type JobRequest struct {
 	Kind    string          `json:"kind"`
 	Project string          `json:"project,omitempty"` // empty: the one who asks named none
 	Spec    json.RawMessage `json:"spec,omitempty"`
+	By      string          `json:"-"` // the name of the token
 }
 
 func (s *Server) jobList(w http.ResponseWriter, _ *http.Request) {
@@ -45,6 +46,7 @@ func (s *Server) jobStart(w http.ResponseWriter, r *http.Request) {
 	err := s.strict(w, r, &q, `{"kind":"…","project":"…","spec":{…}}`)
 	var v any
 	if err == nil {
+		q.By = caller(r)
 		v, err = s.o.Jobs.Start(r.Context(), q)
 	}
 	if err == nil {
