@@ -239,3 +239,41 @@ func TestAPausedRouteDoesNotStopTheOthers(t *testing.T) {
 	q.Resume("", "x")
 	workAll(t, q, many, written)
 }
+
+// A batch that was taken, but waits for its cursor to be on disk, is not handed
+// out any more once its project is paused.
+func TestPauseBeforeTheHandOut(t *testing.T) {
+	t.Parallel()
+	q := openKept(t, store.Options{Dir: t.TempDir()}, Options{Projects: []string{"p"}})
+	called := make(chan bool, 1)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	busy := func() int {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		return q.schedule.account("p").busy
+	}
+	q.saving.Lock()
+	mustPut(t, q, note("p", "a"))
+	go func() {
+		done <- q.Work(ctx, ct2fluent.HandlerFunc(func(context.Context, []ct2fluent.Notification) []error {
+			called <- true
+			return []error{nil}
+		}))
+	}()
+	eventually(t, "it is taken", func() bool { return busy() == 1 })
+	q.Pause(Hold{Project: "p"})
+	q.saving.Unlock()
+	eventually(t, "it is let go", func() bool { return busy() == 0 })
+	select {
+	case <-called:
+		t.Fatal("it was handed out")
+	default:
+	}
+	q.Resume("p", "")
+	<-called
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
