@@ -47,6 +47,7 @@ var proofs = []proof{
 	{"bulk", "a run over all customers, killed on its way", bulk},
 	{"soak", "an hour of load and faults: what a process takes stays flat", soak},
 	{"subscription", "a subscription that stops, and delivers again", subscription},
+	{"drift", "faults planted in Fluent: found, mended, found no more", drift},
 	{"resources", "too little of everything, or too much", resources},
 }
 
