@@ -110,6 +110,9 @@ type Reconciliation struct {
 type ReconcileLedger interface {
 	Recall(ctx context.Context, refs ...ct2fluent.Ref) (map[ct2fluent.Ref]ct2fluent.Memory, error)
 	Adopt(ctx context.Context, ms map[ct2fluent.Ref]ct2fluent.Memory) error
+	// EachMemory calls each for all memories of a type, older ones before newer
+	// ones of the same resource.
+	EachMemory(ctx context.Context, project, typeID string, each func(ref ct2fluent.Ref, m ct2fluent.Memory) error) error
 }
 
 // The checkpoints of a run.
@@ -169,6 +172,7 @@ func (o Reconciliation) Run(ctx context.Context, id string, run Run) (*Reconcile
 // What a report says it is at.
 const (
 	phaseFluent        = "reading Fluent"
+	phaseLedger        = "reading the ledger"
 	phaseCommerceTools = "reading commercetools"
 	phaseConfirming    = "confirming"
 	phaseFixing        = "fixing"

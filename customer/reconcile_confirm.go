@@ -234,7 +234,7 @@ func (f *finder) judge(ctx context.Context, s *sight, m ct2fluent.Memory, fresh 
 		return nil
 	case found.kind == Ambiguous && found.why == whyTwins:
 		for _, name := range found.others {
-			if i, there := f.index.named(name); there && f.index.row(i).flags&remembered != 0 {
+			if i, there := f.index.named(name); there && f.index.row(i).flags&another != 0 {
 				// The ledger remembers it as another customer's.
 				s.drift.Why = whyShared
 			}

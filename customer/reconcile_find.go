@@ -51,6 +51,9 @@ func (r *reconciliation) find(ctx context.Context) error {
 	if err := f.scan(ctx); err != nil {
 		return err
 	}
+	if err := f.memories(ctx); err != nil {
+		return err
+	}
 	if err := f.pages(ctx, first); err != nil {
 		return err
 	}
@@ -142,6 +145,19 @@ func (f *finder) scan(ctx context.Context) error {
 	}
 }
 
+// memories reads all that the ledger remembers.
+func (f *finder) memories(ctx context.Context) error {
+	f.tell(phaseLedger)
+	err := f.steady(ctx, "read the ledger", func() error {
+		return f.Ledger.EachMemory(ctx, f.Project, "customer", func(ref ct2fluent.Ref, m ct2fluent.Memory) error {
+			f.index.remember(ref.ID, m)
+			return ctx.Err()
+		})
+	})
+	f.index.rememberedAll()
+	return err
+}
+
 // pages reads all of commercetools.
 func (f *finder) pages(ctx context.Context, p *commercetools.Page) (err error) {
 	for {
@@ -160,10 +176,6 @@ func (f *finder) pages(ctx context.Context, p *commercetools.Page) (err error) {
 
 // look compares a page of customers with what is kept of Fluent's.
 func (f *finder) look(ctx context.Context, customers []commercetools.Customer) error {
-	memories, err := f.recall(ctx, customers)
-	if err != nil {
-		return err
-	}
 	learned := map[ct2fluent.Ref]ct2fluent.Memory{}
 	for i := range customers {
 		c := &customers[i]
@@ -172,8 +184,7 @@ func (f *finder) look(ctx context.Context, customers []commercetools.Customer) e
 		for _, i := range carrying {
 			f.index.row(i).flags |= seen
 		}
-		m := memories[f.ref(c.ID)]
-		f.index.flag(m.Username, remembered)
+		m := f.index.memory(c.ID, carrying)
 		if c.Email == "" {
 			// It could not be read in a page; a read by id tells why.
 			f.doubt(c, false)

@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 	"iter"
 
+	"github.com/ct2fluent/ct2fluent"
 	"github.com/ct2fluent/ct2fluent/fluent"
 )
 
@@ -26,6 +27,10 @@ type index struct {
 	byName  rowTable
 	byID    rowTable
 	strange map[int]string // ids that are no UUIDs
+
+	// apart holds what the ledger remembers of customers whose id is not
+	// carried by the Fluent customer that it remembers.
+	apart map[string]ct2fluent.Memory
 }
 
 // A row is one Fluent customer. It holds no pointer: the garbage collector need
@@ -36,7 +41,7 @@ type row struct {
 	flags flags
 }
 
-type flags uint8
+type flags uint16
 
 const (
 	carries    flags = 1 << iota // a commercetools id
@@ -45,7 +50,8 @@ const (
 	marked                       // as deleted in commercetools
 	seen                         // commercetools has the customer whose id it carries
 	taken                        // a commercetools customer was found to be this one
-	remembered                   // the ledger remembers its username
+	remembered                   // the ledger remembers its username as that of its id
+	another                      // the ledger remembers its username as another's
 	doubtful                     // to be looked at at the end, with all of its id
 )
 
@@ -53,7 +59,7 @@ const (
 const chunk = 8192
 
 func newIndex(c *columns, m *Mapping, markedBy, retailerID string) *index {
-	x := &index{columns: c, idAttribute: m.config.IDAttribute, markedBy: markedBy, retailerID: retailerID, strange: map[int]string{}}
+	x := &index{columns: c, idAttribute: m.config.IDAttribute, markedBy: markedBy, retailerID: retailerID, strange: map[int]string{}, apart: map[string]ct2fluent.Memory{}}
 	seed := maphash.MakeSeed()
 	x.byName = rowTable{hash: func(i int) uint64 { return maphash.Bytes(seed, x.names.at(x.row(i).name)) }}
 	x.byID = rowTable{hash: func(i int) uint64 { return maphash.Bytes(seed, x.row(i).id[:]) }}
@@ -170,6 +176,41 @@ func (x *index) placed(username, customerID string) place {
 		return foreign
 	}
 	return unclaimed
+}
+
+// remember keeps what the ledger remembers of a customer. Nearly all of it says
+// what the index says already; of one customer the last holds.
+func (x *index) remember(id string, m ct2fluent.Memory) {
+	for _, i := range x.carrying(id) {
+		x.row(i).flags &^= remembered
+	}
+	delete(x.apart, id)
+	switch i, there := x.named(m.Username); {
+	case m.Username == "":
+	case there && x.row(i).flags&carries != 0 && x.id(i) == id:
+		x.row(i).flags |= remembered
+	default:
+		x.apart[id] = m
+	}
+}
+
+// rememberedAll ends what remember began.
+func (x *index) rememberedAll() {
+	for _, m := range x.apart {
+		x.flag(m.Username, another)
+	}
+}
+
+// memory is what the ledger remembers of a customer, as far as it matters for
+// matching: of a customer whose id is carried by the one that is remembered, it
+// does not whether anything was written for certain.
+func (x *index) memory(id string, carrying []int) ct2fluent.Memory {
+	for _, i := range carrying {
+		if x.row(i).flags&remembered != 0 {
+			return ct2fluent.Memory{Username: x.name(i), Version: 1}
+		}
+	}
+	return x.apart[id]
 }
 
 // flag notes something of the row of a username, and gives what was noted.

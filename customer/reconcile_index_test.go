@@ -2,6 +2,7 @@ package customer
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -86,4 +87,25 @@ func TestIndexTakesTheNewerOfOneUsername(t *testing.T) {
 	if !slices.Equal(x.digestsOf(0), want) {
 		t.Error("the older one is kept")
 	}
+}
+
+// What is kept of a customer is small, so that a million fit.
+func TestIndexIsSmall(t *testing.T) {
+	m := mustCompile(t, MappingConfig{Attributes: []Attribute{{Name: "key", Value: Expression{Text: "customer.key"}}, {Name: "number", Value: Expression{Text: "customer.key"}}}})
+	const many = 100_000
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	x := newIndex(newColumns(m, nil, nil), m, "", "1")
+	for i := range many {
+		x.add(existing(fmt.Sprintf("1_somebody.of.that.name%d@example.com", i), fmt.Sprintf("%08x-0000-4000-8000-000000000000", i), "1"))
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	each := (after.HeapAlloc - before.HeapAlloc) / many
+	t.Logf("%d bytes for each customer", each)
+	if each > 140 {
+		t.Errorf("%d bytes for each customer", each)
+	}
+	runtime.KeepAlive(x)
 }

@@ -56,6 +56,20 @@ func (o *om) ByID(_ context.Context, ids []string, _ bool) (map[string]fluent.Cu
 	return found, nil
 }
 
+func (l *notebook) EachMemory(_ context.Context, _, _ string, each func(ct2fluent.Ref, ct2fluent.Memory) error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for ref, m := range l.memories {
+		// What was noted before does not hold any more.
+		for _, m := range []ct2fluent.Memory{{Floor: 1}, {Floor: 1, Username: "1_earlier@x"}, m} {
+			if err := each(ref, m); err != nil {
+				return err
+			}
+		}
+	}
+	return l.err
+}
+
 // A pass is one reconciliation of a world; what it puts is worked at once.
 type pass struct {
 	Reconciliation

@@ -36,6 +36,9 @@ const longestToken = 200
 // bytes: a resource's entries are read for each of its notifications.
 const longestText = 300
 
+// hashedToken is the length of the token of a longer one.
+const hashedToken = 1 + 2*sha256.Size
+
 func token(s string) string {
 	if t := store.Token(s); len(t) <= longestToken {
 		return t
