@@ -153,6 +153,35 @@ func TestLatestReadsAnew(t *testing.T) {
 	}
 }
 
+// A delete that has the version of the last update leads, in either order: that
+// one may be known, and what is merged into it is not looked at.
+func TestLatestOfADelete(t *testing.T) {
+	update, gone := note("a3", "a", 3), note("a3/deleted", "a", 3)
+	gone.Kind, gone.Name = "ResourceDeleted", "ResourceDeleted"
+	message := note("m", "a", 3)
+	message.Kind, message.Name = "Message", "CustomerDeleted"
+	newer := note("a4", "a", 4)
+	for _, tt := range []struct {
+		batch []ct2fluent.Notification
+		want  string
+	}{
+		{[]ct2fluent.Notification{update, gone}, gone.ID},
+		{[]ct2fluent.Notification{gone, update}, gone.ID},
+		{[]ct2fluent.Notification{message, update}, message.ID},
+		{[]ct2fluent.Notification{gone, message}, message.ID},
+		{[]ct2fluent.Notification{newer, gone}, newer.ID},
+	} {
+		var passed []ct2fluent.Notification
+		ct2fluent.Latest(ct2fluent.HandlerFunc(func(_ context.Context, batch []ct2fluent.Notification) []error {
+			passed = batch
+			return make([]error, len(batch))
+		})).Handle(t.Context(), tt.batch)
+		if len(passed) != 1 || passed[0].ID != tt.want {
+			t.Errorf("passed %v, want %s", passed, tt.want)
+		}
+	}
+}
+
 // Nothing of a resource overtakes one that waits.
 func TestEach(t *testing.T) {
 	var worked []string

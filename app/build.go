@@ -218,6 +218,7 @@ func (a *App) closeHandlers() error {
 }
 
 func (a *App) closeClients() {
+	a.watcher.close()
 	for _, t := range a.accounts {
 		t.Commercetools.Close()
 		t.Fluent.Close()

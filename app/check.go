@@ -167,7 +167,8 @@ func examined(ctx context.Context, what string, examine func(context.Context, bo
 // disk looks at the store's directory without opening it: a process may run.
 func disk(ctx context.Context, c *Config) []Finding {
 	if c.Queue.URL != "" {
-		return nil
+		began := time.Now()
+		return []Finding{answered("cluster "+c.Queue.URL.String(), began, store.Reach(ctx, string(c.Queue.URL)), "", "start the cluster with JetStream, or correct queue.url")}
 	}
 	what := "directory " + c.Queue.Store
 	failed := func(err error, remedy string) []Finding {

@@ -136,6 +136,18 @@ func (w *watcher) run(ctx context.Context) error {
 	return g.Wait()
 }
 
+// close lets go of the connections.
+func (w *watcher) close() {
+	if w == nil {
+		return
+	}
+	for _, one := range w.watches {
+		if c, ok := one.calls.(*commercetools.Client); ok {
+			c.Close()
+		}
+	}
+}
+
 // subscriptions are the states for those who ask.
 func (w *watcher) subscriptions() []SubscriptionState {
 	if w == nil {

@@ -7,8 +7,8 @@
 //
 // The decisions (is a read new enough, did anything change, which username is
 // to be looked up, created or updated) are plain functions without I/O, in
-// decide.go. The files beside it carry them out: read.go, write.go, fault.go,
-// and fill.go, which fills an empty ledger from Fluent.
+// decide.go. The files beside it carry them out: read.go, write.go, delete.go,
+// fault.go, and fill.go, which fills an empty ledger from Fluent.
 //
 // Promise 3: a read is never older than what was notified or known, and only
 // what Fluent confirmed counts as written. Promise 4: a username is in the

@@ -218,6 +218,28 @@ func Room(dir string, reserve int64) error {
 	return enough(dir, n, reserve, err)
 }
 
+// Reach tells whether the cluster of a URL is there and has JetStream.
+func Reach(ctx context.Context, url string) error {
+	conn, err := nats.Connect(url, nats.Name("ct2fluent check"), nats.Timeout(reachLimit),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	if err == nil {
+		ctx, cancel := context.WithTimeout(ctx, reachLimit)
+		defer cancel()
+		_, err = js.AccountInfo(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: JetStream: %w", ErrUnreachable, err)
+	}
+	return nil
+}
+
+const reachLimit = 5 * time.Second
+
 // Free is how many bytes are free on the disk of a directory.
 func Free(dir string) (int64, error) { return free(dir) }
 
