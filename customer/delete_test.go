@@ -174,6 +174,48 @@ func TestDelete(t *testing.T) {
 	}
 }
 
+// A bulk run may have read a customer before its delete, and put it after.
+func TestDeleteAndCarriedReads(t *testing.T) {
+	carried := func(version int64) ct2fluent.Notification {
+		body, err := json.Marshal(person("jane", version))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ct2fluent.Notification{ID: fmt.Sprint("bulk/", version), Ref: ref("jane"), Name: "bulk", Version: version, Bulk: true, Own: true, Body: body}
+	}
+	gone := ct2fluent.Memory{Floor: 3, Version: 3, Username: "1_jane@x", Deleted: 3}
+	noted := ct2fluent.Memory{Floor: 3, Version: 2, Username: "1_jane@x", Deleted: 3}
+	for _, tt := range []struct {
+		name  string
+		n     ct2fluent.Notification
+		knows ct2fluent.Memory
+		there int64 // the version that commercetools has; 0: none
+		want  string
+		gets  int
+		mark  string
+	}{
+		{"below the delete", carried(2), gone, 0, "skipped deleted", 0, "-"},
+		{"of the version of the delete", carried(3), gone, 0, "skipped deleted", 0, "-"},
+		{"and the mark is not certain: it is written", carried(3), noted, 0, "written", 1, "now"},
+		{"forced, and it is gone: it is marked again", forced(carried(3)), gone, 0, "written", 1, "now"},
+		{"above the delete: it is there", carried(4), gone, 4, "written", 0, `STRING ""`},
+		{"above a delete whose mark is not certain", carried(4), noted, 4, "written", 0, `STRING ""`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t, marking)
+			w.ledger.memories[ref("jane")] = tt.knows
+			w.om.customers["1_jane@x"] = existing("1_jane@x", "jane", "1")
+			if tt.there > 0 {
+				w.shop.set(person("jane", tt.there))
+			}
+			got := w.handle(t, tt.n)
+			if mark := w.mark(); got[0] != tt.want || w.shop.gets != tt.gets || mark != tt.mark && (tt.mark != "now" || mark == "-" || mark == `STRING ""`) {
+				t.Errorf("%s, %d reads, marked %s; want %s, %d, %s", got[0], w.shop.gets, mark, tt.want, tt.gets, tt.mark)
+			}
+		})
+	}
+}
+
 // With the policy ignore a delete is what it was: a hint.
 func TestDeleteIgnored(t *testing.T) {
 	w := newWorld(t)
