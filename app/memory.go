@@ -2,10 +2,33 @@ package app
 
 import (
 	"context"
+	"os"
 	"runtime/debug"
+	"runtime/metrics"
 	"sync"
 	"time"
 )
+
+// memoryGoal is what the process wants to do with. Left to itself Go lets the
+// heap grow to twice of what is alive before it collects, which a run over a
+// million customers, and the indexes of as many, would have it do.
+const memoryGoal = 400 << 20
+
+// memoryLimit is the limit for a heap of which so much is alive. It is soft, and
+// leaves room to work in: a collector that has none would take half of the
+// processors.
+func memoryLimit(alive uint64) int64 { return max(memoryGoal, int64(alive)*4/3+48<<20) }
+
+// limitMemory sets the limit to what is alive now, unless the user has set one.
+func limitMemory() {
+	if os.Getenv("GOMEMLIMIT") != "" {
+		return
+	}
+	alive := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	if metrics.Read(alive); alive[0].Value.Kind() == metrics.KindUint64 {
+		debug.SetMemoryLimit(memoryLimit(alive[0].Value.Uint64()))
+	}
+}
 
 // restEvery is how often it is looked whether there is a rest.
 const restEvery = time.Second
@@ -16,6 +39,7 @@ const restEvery = time.Second
 func (a *App) giveBack(ctx context.Context) error {
 	tick := time.NewTicker(restEvery)
 	defer tick.Stop()
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(-1))
 	worked, before := false, a.ledger.Totals().Settled()
 	for {
 		select {
@@ -23,6 +47,7 @@ func (a *App) giveBack(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
+		limitMemory()
 		settled := a.ledger.Totals().Settled()
 		switch {
 		case settled != before:

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/ct2fluent/ct2fluent/control"
@@ -158,7 +159,7 @@ const besideLatency = 30 * time.Millisecond
 func (b *bench) bulkBeside(ctx context.Context) error {
 	const name = "bulk"
 	changes := b.of(30, 400)
-	n := b.of(2000, 20_000)
+	n := b.of(2000, 12_000)
 	lives := 2*changes + 100
 	s, err := b.sides(ctx, Scene{Customers: lives + n, Latency: besideLatency})
 	if err != nil {
@@ -194,79 +195,96 @@ func (b *bench) bulkBeside(ctx context.Context) error {
 	if _, err := t.changes(ctx, s, made.IDs, 2*changes, 20); err != nil {
 		return err
 	}
-	idle, err := t.changes(ctx, s, made.IDs, 0, changes)
-	if err != nil {
-		return err
-	}
 	// Those that change are not among those that the run puts, so that what
-	// arrives is the change.
+	// arrives is the change. In turns: others may have the machine for a while.
 	spec := customer.BulkSpec{Since: made.Created[lives], Force: true}
-	running, stop := context.WithCancel(ctx)
-	bulk, put := make(chan error, 1), 0
-	go func() {
-		for running.Err() == nil {
-			done, err := p.bulkRun(running, spec)
-			put += done.Read - done.Outstanding
-			if err != nil && running.Err() == nil {
-				bulk <- err
-				return
-			}
+	var idle, beside []time.Duration
+	var put int
+	var during time.Duration
+	const turns = 5
+	for turn := range turns {
+		some := changes / turns
+		took, err := t.changes(ctx, s, made.IDs, turn*some, some)
+		if err != nil {
+			return err
 		}
-		bulk <- nil
-	}()
-	select {
-	case <-time.After(time.Second):
-	case err := <-bulk:
-		stop()
-		return err
-	}
-	began := time.Now()
-	beside, err := t.changes(ctx, s, made.IDs, changes, changes)
-	took := time.Since(began)
-	stop()
-	if failed := <-bulk; err == nil {
-		err = failed
-	}
-	if err != nil {
-		return err
+		idle = append(idle, took...)
+		began := time.Now()
+		n, err := p.during(ctx, spec, func() error {
+			took, err := t.changes(ctx, s, made.IDs, changes+turn*some, some)
+			beside = append(beside, took...)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		put, during = put+n, during+time.Since(began)
 	}
 	r := b.report
 	how := fmt.Sprintf("of a live change, %v a call", besideLatency)
 	for _, one := range []struct {
 		name         string
 		idle, beside time.Duration
-	}{{"p50", idle.P50, beside.P50}, {"p99", idle.P99, beside.P99}} {
+	}{{"p50", timesOf(idle).P50, timesOf(beside).P50}, {"p99", timesOf(idle).P99, timesOf(beside).P99}} {
 		r.figure(name, one.name+" "+how, ms(one.idle), "ms", nil)
 		r.figure(name, one.name+" of one beside a bulk run", ms(one.beside), "ms", nil)
 		r.figure(name, "the "+one.name+" moves by", 100*(ms(one.beside)/ms(one.idle)-1), "%", atMost(20))
 	}
-	r.figure(name, "bulk customers a second, beside live traffic", float64(put)/took.Seconds(), "", nil)
+	r.figure(name, "bulk customers a second, beside live traffic", float64(put)/during.Seconds(), "", nil)
 	return nil
+}
+
+// during does something while bulk runs follow each other, and says how many
+// customers these have put.
+func (p *product) during(ctx context.Context, spec customer.BulkSpec, do func() error) (put int, err error) {
+	var stop atomic.Bool
+	ended := make(chan error, 1)
+	go func() {
+		for !stop.Load() {
+			done, err := p.bulkRun(ctx, spec)
+			put += done.Read
+			if err != nil {
+				ended <- err
+				return
+			}
+		}
+		ended <- nil
+	}()
+	select {
+	case <-time.After(time.Second / 2):
+	case err := <-ended:
+		return put, err
+	}
+	err = do()
+	stop.Store(true)
+	if failed := <-ended; err == nil {
+		err = failed
+	}
+	return put, err
 }
 
 // changes changes customers one after the other and gives the times of their
 // ways.
-func (t *trickle) changes(ctx context.Context, s *sides, ids []string, first, n int) (Times, error) {
+func (t *trickle) changes(ctx context.Context, s *sides, ids []string, first, n int) (took []time.Duration, err error) {
 	const every = 40 * time.Millisecond
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for i := range n {
 		var body []byte
 		if err := s.ask(ctx, "POST", fmt.Sprintf("/one?change=%d", first+i), nil, &body); err != nil {
-			return Times{}, err
+			return nil, err
 		}
 		t.post(ctx, [][]byte{body})
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return Times{}, ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
 	if t.failed != nil {
-		return Times{}, t.failed
+		return nil, t.failed
 	}
-	var took []time.Duration
-	err := until(ctx, "all changes to arrive", time.Minute, 100*time.Millisecond, func() (bool, error) {
+	err = until(ctx, "all changes to arrive", time.Minute, 100*time.Millisecond, func() (bool, error) {
 		var arrived map[string][]time.Time
 		if err := s.ask(ctx, "POST", "/written", ids[first:first+n], &arrived); err != nil {
 			return false, err
@@ -282,7 +300,7 @@ func (t *trickle) changes(ctx context.Context, s *sides, ids []string, first, n 
 		}
 		return len(took) == n, nil
 	})
-	return timesOf(took), err
+	return took, err
 }
 
 // bulkRun starts a run over all customers, or some, and waits for its end.
