@@ -291,9 +291,11 @@ control:
 	// Those that come in, before those that do not and may be slowed down.
 	coming.Wait()
 	for _, who := range []string{"", "x"} {
+		var kept sync.WaitGroup
 		for i, route := range routes {
-			rows[i] = append(rows[i], d.kept(route, who))
+			kept.Go(func() { rows[i] = append(rows[i], d.kept(route, who)) })
 		}
+		kept.Wait()
 	}
 	dawdling.Wait()
 	for i, r := range rows { // in the order of the columns
