@@ -37,7 +37,7 @@ func (a *App) controls(p *plan) (control.Options, error) {
 		return explain(a.router, c, body), nil
 	}
 	o.Map = func(ctx context.Context, r control.MapRequest) (any, error) {
-		return preview(ctx, p.accounts, a.username, r)
+		return preview(ctx, p.accounts, deletes(a.Config.Deletes), a.username, r)
 	}
 	o.Dead = letters{a}
 	o.Pauses = a.pauses

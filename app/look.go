@@ -127,7 +127,7 @@ func (c *cli) previewed(ctx context.Context, what, project string, diff bool) (p
 	if err != nil {
 		return p, err
 	}
-	p, err = preview(ctx, plan.accounts, nil, r)
+	p, err = preview(ctx, plan.accounts, deletes(cfg.Deletes), nil, r)
 	return p, ofSide(err)
 }
 
@@ -148,12 +148,12 @@ func ofSide(err error) error {
 
 // preview maps for the account of the project. Remembered gives the username a
 // customer has in Fluent; nil: nothing is remembered.
-func preview(ctx context.Context, accounts []Account, remembered func(context.Context, ct2fluent.Ref) (string, error), r control.MapRequest) (customer.Preview, error) {
+func preview(ctx context.Context, accounts []Account, d customer.Deletes, remembered func(context.Context, ct2fluent.Ref) (string, error), r control.MapRequest) (customer.Preview, error) {
 	a, err := accountOf(accounts, r.Project)
 	if err != nil {
 		return customer.Preview{}, err
 	}
-	q := customer.PreviewRequest{ID: r.ID, Diff: r.Diff}
+	q := customer.PreviewRequest{ID: r.ID, Diff: r.Diff, Deletes: d}
 	if r.Document != nil {
 		q.Customer = &commercetools.Customer{}
 		if err := json.Unmarshal(r.Document, q.Customer); err != nil || q.Customer.ID == "" {
@@ -193,7 +193,14 @@ func printDiff(out io.Writer, p customer.Preview) {
 		fmt.Fprintf(out, "customer %s, version %d: %s, nothing would be written\n", p.ID, p.Version, strings.ReplaceAll(p.Skipped, "-", " "))
 		return
 	}
-	fmt.Fprintf(out, "customer %s, version %d, would %s %s\n", p.ID, p.Version, p.Would, p.Username)
+	switch {
+	case p.Would == "":
+		fmt.Fprintf(out, "customer %s, deleted in commercetools, %s\n", p.ID, p.Username)
+	case p.Deleted:
+		fmt.Fprintf(out, "customer %s, deleted in commercetools, would %s %s\n", p.ID, p.Would, p.Username)
+	default:
+		fmt.Fprintf(out, "customer %s, version %d, would %s %s\n", p.ID, p.Version, p.Would, p.Username)
+	}
 	if len(p.Differs) == 0 {
 		fmt.Fprintln(out, "nothing differs")
 	}

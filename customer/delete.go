@@ -20,6 +20,9 @@ type Deletes struct {
 	Attribute string
 }
 
+// defaultDeleted is the attribute of the mark.
+const defaultDeleted = "commercetoolsDeleted"
+
 const (
 	// lagsFor is how long after its delete was announced a customer that is
 	// still there may merely not be gone yet for that read.
@@ -130,7 +133,7 @@ func deleteTime(n ct2fluent.Notification, now time.Time) string {
 
 // check fills in the default and refuses an attribute that says something else.
 func (d Deletes) check(m *Mapping) (Deletes, error) {
-	d.Attribute = orElse(d.Attribute, "commercetoolsDeleted")
+	d.Attribute = orElse(d.Attribute, defaultDeleted)
 	if m.writes(d.Attribute) {
 		return d, fmt.Errorf("deletes.attribute: %s is an attribute of the mapping already", d.Attribute)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/ct2fluent/ct2fluent"
 	"github.com/ct2fluent/ct2fluent/commercetools"
@@ -19,6 +20,7 @@ type PreviewRequest struct {
 	Customer *commercetools.Customer // the customer itself
 	Username string                  // as the ledger remembers it; empty: not known
 	Diff     bool                    // also compare with what Fluent has
+	Deletes  Deletes                 // what a delete does; see [Preview]
 }
 
 // A Preview is what Fluent would get for a customer. It holds personal data.
@@ -33,7 +35,11 @@ type Preview struct {
 	// follows from its mapping is empty.
 	Skipped string `json:"skipped,omitempty"`
 
-	// Filled by Diff: the write that would be sent (create or update), whether
+	// Deleted says that commercetools no longer has the customer, and that
+	// Fluent's is to be marked.
+	Deleted bool `json:"deleted,omitempty"`
+
+	// Filled by Diff: the write that would be sent (create, update or mark), whether
 	// a Fluent customer would be adopted, and where it differs from what
 	// Fluent has.
 	Would   string       `json:"would,omitempty"`
@@ -63,6 +69,9 @@ func (a Account) Preview(ctx context.Context, r PreviewRequest) (Preview, error)
 	if c == nil {
 		var err error
 		if c, err = a.From.Customer(ctx, r.ID); err != nil {
+			if r.Deletes.Mark && r.Username != "" && errors.Is(err, commercetools.ErrNotFound) {
+				return a.previewDeleted(ctx, r)
+			}
 			return Preview{}, fmt.Errorf("read customer %s: %w", r.ID, err)
 		}
 	}
@@ -94,6 +103,25 @@ func (a Account) Preview(ctx context.Context, r PreviewRequest) (Preview, error)
 	case r.Diff:
 		p.Would = "create"
 		p.Differs = differences(&fluent.Customer{}, p.Create)
+	}
+	return p, nil
+}
+
+// previewDeleted says what becomes of the Fluent customer that the ledger
+// remembers of one that is gone: its mark, unless it has one.
+func (a Account) previewDeleted(ctx context.Context, r PreviewRequest) (Preview, error) {
+	p := Preview{ID: r.ID, Username: r.Username, Deleted: true}
+	if !r.Diff {
+		return p, nil
+	}
+	found, err := a.To.Lookup(ctx, []string{r.Username}, true)
+	if err != nil {
+		return Preview{}, fmt.Errorf("look up customer %s in Fluent: %w", r.ID, err)
+	}
+	attribute := orElse(r.Deletes.Attribute, defaultDeleted)
+	if has, there := found[r.Username]; there && !markedBy(&has, attribute) {
+		p.Would = "mark"
+		p.Differs = []Difference{{attributeField(attribute), decoded(attributeOf(&has, attribute)), deleteTime(ct2fluent.Notification{}, time.Now())}}
 	}
 	return p, nil
 }

@@ -83,3 +83,40 @@ func TestPreviewFails(t *testing.T) {
 		}
 	}
 }
+
+// What a delete would do is shown, too, where deletes are marked and the ledger
+// remembers whom.
+func TestPreviewDeleted(t *testing.T) {
+	marked := existing("1_jane@x", "jane", "1")
+	marked.Attributes = append(marked.Attributes, fluent.Attribute{Name: "commercetoolsDeleted", Type: "STRING", Value: json.RawMessage(`"2026-01-01T00:00:00.000Z"`)})
+	tests := []struct {
+		name   string
+		ask    PreviewRequest
+		fluent *fluent.Customer
+		would  string
+		fails  bool
+	}{
+		{name: "to be marked", ask: PreviewRequest{Username: "1_jane@x", Diff: true, Deletes: Deletes{Mark: true}}, fluent: existing("1_jane@x", "jane", "1"), would: "mark"},
+		{name: "marked already", ask: PreviewRequest{Username: "1_jane@x", Diff: true, Deletes: Deletes{Mark: true}}, fluent: marked},
+		{name: "not in Fluent", ask: PreviewRequest{Username: "1_jane@x", Diff: true, Deletes: Deletes{Mark: true}}},
+		{name: "without Fluent", ask: PreviewRequest{Username: "1_jane@x", Deletes: Deletes{Mark: true}}, fluent: existing("1_jane@x", "jane", "1")},
+		{name: "nobody is remembered", ask: PreviewRequest{Diff: true, Deletes: Deletes{Mark: true}}, fluent: existing("1_jane@x", "jane", "1"), fails: true},
+		{name: "deletes are ignored", ask: PreviewRequest{Username: "1_jane@x", Diff: true}, fluent: existing("1_jane@x", "jane", "1"), fails: true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			if tt.fluent != nil {
+				w.om.customers["1_jane@x"] = tt.fluent
+			}
+			tt.ask.ID = "jane"
+			p, err := w.accounts["shop"].Account.Preview(t.Context(), tt.ask)
+			if (err != nil) != tt.fails || p.Deleted == tt.fails || p.Would != tt.would {
+				t.Errorf("%+v, %v", p, err)
+			}
+			if tt.would == "mark" && (len(p.Differs) != 1 || p.Differs[0].Field != "attributes.commercetoolsDeleted" || p.Differs[0].Has != nil) {
+				t.Errorf("%+v", p.Differs)
+			}
+		})
+	}
+}
