@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/ct2fluent/ct2fluent"
 	"github.com/ct2fluent/ct2fluent/fluent"
 )
 
@@ -108,4 +109,27 @@ func TestIndexIsSmall(t *testing.T) {
 		t.Errorf("%d bytes for each customer", each)
 	}
 	runtime.KeepAlive(x)
+}
+
+// Of what the ledger noted of a customer the last holds.
+func TestIndexRemembersTheLast(t *testing.T) {
+	m := mustCompile(t, MappingConfig{})
+	x := newIndex(newColumns(m, nil, nil), m, "", "1")
+	x.add(existing("1_a@x", "a", "1"))
+	x.add(existing("1_b@x", "b", "1"))
+	memory := func(id string) string { return x.memory(id, x.carrying(id)).Username }
+	steps := []struct{ id, username, want string }{
+		{"a", "1_a@x", "1_a@x"}, {"a", "1_b@x", "1_b@x"}, {"a", "1_none@x", "1_none@x"}, {"a", "", ""}, {"a", "1_a@x", "1_a@x"},
+	}
+	for _, s := range steps {
+		x.remember(s.id, ct2fluent.Memory{Version: 2, Username: s.username})
+		if got := memory(s.id); got != s.want {
+			t.Errorf("after %q it is %q", s.username, got)
+		}
+	}
+	x.remember("c", ct2fluent.Memory{Username: "1_b@x"})
+	x.rememberedAll()
+	if at, _ := x.named("1_b@x"); x.row(at).flags&another == 0 || memory("c") != "1_b@x" || memory("b") != "" {
+		t.Error("another's is not known")
+	}
 }

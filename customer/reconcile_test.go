@@ -694,3 +694,26 @@ func TestParseReconcileSpec(t *testing.T) {
 		}
 	}
 }
+
+// A twin that has got another id since it was found keeps it.
+func TestReconcileLooksAgainBeforeItTakesAnID(t *testing.T) {
+	w := newWorld(t)
+	w.synced(t, "jane")
+	w.om.customers["1_a@x"] = existing("1_a@x", "jane", "1")
+	p := newPass(t, w, ReconcileSpec{Fix: true})
+	p.To = &changing{w.om, func() { w.om.customers["1_a@x"].Attributes = existing("", "joe", "1").Attributes }}
+	if r, _ := p.run(t); r.Fixed.Emptied != 0 || w.om.id("1_a@x") != "joe" {
+		t.Errorf("it carries %q, %+v", w.om.id("1_a@x"), r.Fixed)
+	}
+}
+
+// A changing Fluent has something done before customers are found by Fluent's id.
+type changing struct {
+	*om
+	before func()
+}
+
+func (c *changing) ByID(ctx context.Context, ids []string, full bool) (map[string]fluent.Customer, error) {
+	c.before()
+	return c.om.ByID(ctx, ids, full)
+}
