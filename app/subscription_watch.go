@@ -281,7 +281,8 @@ func (w *watch) keep(ctx context.Context, d delivery) error {
 }
 
 // delivered notes that all changes until a moment were delivered. The confirmed
-// moment of delta runs follows, if it lies where delivery has been seen since.
+// moment of delta runs follows, if it lies where delivery has been seen since:
+// behind by the margin, as what was delivered may be on its way here still.
 func (w *watch) delivered(ctx context.Context, until time.Time) error {
 	d := *w.kept
 	d.Until, d.Owed = until, false
@@ -292,7 +293,7 @@ func (w *watch) delivered(ctx context.Context, until time.Time) error {
 	if err != nil || confirmed.IsZero() || confirmed.Before(d.Since) {
 		return err
 	}
-	return customer.Confirm(ctx, w.notes, w.project, until)
+	return customer.Confirm(ctx, w.notes, w.project, until.Add(-catchUpMargin))
 }
 
 // catchUp starts a job that reads what has changed since all was delivered,
