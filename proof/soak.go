@@ -46,7 +46,9 @@ func soak(ctx context.Context, p *prover) error {
 		if err != nil {
 			return err
 		}
-		levels = append(levels, now)
+		if levels = append(levels, now); len(levels)%10 == 0 {
+			w.say("round %d: %d MiB resident, %d descriptors, %d MiB on disk", len(levels), now.memory, now.descriptors, now.disk)
+		}
 	}
 	first, second := quarters(levels)
 	p.note("%v, %d rounds, %d notifications put; MiB resident %d, then %d at most; descriptors %d, then %d; MiB on disk %d, then %d",
