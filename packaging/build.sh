@@ -9,5 +9,5 @@ cd "$(dirname "$0")/.."
 version=$(bash packaging/version.sh)
 # The state of the work tree would be stamped as well, which is not the same
 # for a clone and an archive of one commit.
-CGO_ENABLED=0 GOOS=${system%/*} GOARCH=${system#*/} GOFLAGS= go build -mod=readonly -trimpath -buildvcs=false \
+CGO_ENABLED=0 GOOS=${system%/*} GOARCH=${system#*/} GOFLAGS='' go build -mod=readonly -trimpath -buildvcs=false \
   -ldflags "-s -w -buildid= -X main.version=$version" -o "$out" ./cmd/ct2fluent

@@ -11,7 +11,7 @@ trap 'chmod -R u+w "$tmp"; rm -rf "$tmp"' EXIT
 say() { printf -- '-- %s\n' "$*"; }
 fail() { echo "packaging/check.sh: $*" >&2; exit 1; }
 
-if ! command -v systemd-analyze >/dev/null || ! command -v strace >/dev/null; then
+if ! command -v systemd-analyze >/dev/null || ! command -v strace >/dev/null || [ ! -e /etc/ssl/certs/ca-certificates.crt ]; then
   apt-get update -q && apt-get install -y -q --no-install-recommends systemd strace ca-certificates
 fi
 

@@ -6,7 +6,7 @@ set -euo pipefail
 view=$1 deb=$2 newer=$3 version=$4 environment=$5 secrets=$6
 fail() { echo "packaging/install_check.sh: $*" >&2; exit 1; }
 
-memory=$(mktemp -d)
+memory=$(mktemp -d -p "$(dirname "$view")")
 mount -t tmpfs none "$memory"
 mkdir "$memory/upper" "$memory/work"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$memory/upper,workdir=$memory/work" "$view"
