@@ -353,7 +353,11 @@ func (d *doorway) ask(route control.Route, who, body string, headers ...string) 
 		d.Errorf("%s %s as %q: %v", route.Method, route.Path, who, err)
 		return 0
 	}
-	resp.Body.Close() // a stream of events need not end
+	defer resp.Body.Close()
+	if strings.HasPrefix(route.Path, "/debug/pprof/") {
+		// One profile is made at a time. A stream of events need not end.
+		_, _ = io.Copy(io.Discard, resp.Body)
+	}
 	return resp.StatusCode
 }
 
