@@ -39,7 +39,7 @@ type Notification struct {
 	Force bool // read and write even if the ledger knows this version
 
 	// Own says that commercetools did not send it: a bulk run, a reconciliation
-	// or a person put it. No filter of a route applies. The Body is empty, or
+	// or a person put it. No filter of a route stops it. The Body is empty, or
 	// the customer as a page of commercetools gave it; then Version is its.
 	// Nothing that comes from outside is ever Own.
 	Own bool

@@ -111,9 +111,6 @@ func (m *Mapping) match(n *ct2fluent.Notification) (p place, entry string) {
 	if m.Name != n.Ref.TypeID {
 		return otherName, ""
 	}
-	if n.Own {
-		return taken, ""
-	}
 	if i := slices.IndexFunc(m.Exclude, func(e string) bool { return names(e, n) }); i >= 0 {
 		return excluded, m.Exclude[i]
 	}
@@ -153,6 +150,9 @@ func (r *Router) find(n *ct2fluent.Notification) (mapping int, end error) {
 	if n.Test {
 		return 0, ct2fluent.Skip("test")
 	}
+	if n.Own {
+		return r.findOwn(*n)
+	}
 	reason := "no-route"
 	for i := range r.mappings {
 		switch p, _ := r.mappings[i].match(n); p {
@@ -163,6 +163,26 @@ func (r *Router) find(n *ct2fluent.Notification) (mapping int, end error) {
 		}
 	}
 	return 0, ct2fluent.Skip(reason)
+}
+
+// updated is the notificationType of a change.
+const updated = "ResourceUpdated"
+
+// findOwn is find for what commercetools did not send: it takes the route of a
+// change of its resource or, where no filter lets one in, the last route of its
+// type, which is the most general one in a file whose first match decides.
+func (r *Router) findOwn(n ct2fluent.Notification) (mapping int, end error) {
+	n.Kind, n.Name = updated, updated
+	mapping, end = 0, ct2fluent.Skip("no-route")
+	for i := range r.mappings {
+		switch p, _ := r.mappings[i].match(&n); p {
+		case taken:
+			return i, nil
+		case notIncluded, excluded:
+			mapping, end = i, nil
+		}
+	}
+	return mapping, end
 }
 
 // RouteOf names the route that a notification takes; empty where it takes none.

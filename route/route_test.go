@@ -33,6 +33,16 @@ func note(typeID, kind, name string) ct2fluent.Notification {
 	return ct2fluent.Notification{Ref: ct2fluent.Ref{Project: "p", TypeID: typeID, ID: "1"}, Kind: kind, Name: name}
 }
 
+// welcomeFirst has a route of a partner before the stock one, with a filter of
+// its own.
+func welcomeFirst(include string) []Mapping {
+	return []Mapping{
+		{Route: "other", Name: "customer", Include: []string{"CustomerCreated"}},
+		{Route: upsert, Name: "customer", Include: []string{include}},
+		{Route: "other", Name: "order"},
+	}
+}
+
 func own(typeID string) ct2fluent.Notification {
 	n := note(typeID, "", "")
 	n.Own = true
@@ -62,6 +72,8 @@ func TestWhichHandler(t *testing.T) {
 		{name: "no resource at all", n: ct2fluent.Notification{Kind: "Event"}, want: "skipped no-route"},
 
 		{name: "what was put here passes every filter", mappings: of([]string{"CustomerCreated"}, []string{"*"}), n: own("customer"), want: upsertName},
+		{name: "and takes the route of a change", mappings: welcomeFirst("ResourceUpdated"), n: own("customer"), want: upsertName},
+		{name: "or else the last one of its type", mappings: welcomeFirst("CustomerEmailChanged"), n: own("customer"), want: upsertName},
 		{name: "but goes to its own type only", n: own("product"), want: "skipped no-route"},
 
 		{name: "no filter is everything", mappings: of(nil, nil), n: note("customer", "Whatever", ""), want: upsertName},
