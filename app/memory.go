@@ -12,12 +12,12 @@ import (
 // memoryGoal is what the process wants to do with. Left to itself Go lets the
 // heap grow to twice of what is alive before it collects, which a run over a
 // million customers, and the indexes of as many, would have it do.
-const memoryGoal = 400 << 20
+const memoryGoal = 360 << 20
 
 // memoryLimit is the limit for a heap of which so much is alive. It is soft, and
 // leaves room to work in: a collector that has none would take half of the
 // processors.
-func memoryLimit(alive uint64) int64 { return max(memoryGoal, int64(alive)*4/3+48<<20) }
+func memoryLimit(alive uint64) int64 { return max(memoryGoal, int64(alive)*5/4+32<<20) }
 
 // limitMemory sets the limit to what is alive now, unless the user has set one.
 func limitMemory() {
