@@ -42,7 +42,6 @@ type App struct {
 	closing  []io.Closer
 	beside   []func(context.Context) error
 	accounts []Account
-	lean     lean
 }
 
 // New connects the stations: source → inbox → queue → ledger → router →

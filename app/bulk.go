@@ -47,7 +47,9 @@ func (a *App) bulk() job.Kind {
 // after that.
 func (a *App) forgetRuns(ctx context.Context) {
 	for _, run := range a.ledger.Runs() {
-		if one, err := a.jobs.Get(run); err == nil && one.State != job.Done {
+		// A reconciliation that started over counts under its id, a dot and a number.
+		id, _, _ := strings.Cut(run, ".")
+		if one, err := a.jobs.Get(id); err == nil && one.State != job.Done {
 			continue
 		}
 		if err := a.ledger.EndRun(ctx, run); err != nil {

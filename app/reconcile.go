@@ -46,7 +46,6 @@ func (a *App) reconcile(o *observer) job.Kind {
 			if err != nil {
 				return err
 			}
-			defer a.lean.begin()()
 			report, err := a.reconciliation(t, spec).Run(ctx, one.ID, r)
 			if err != nil || len(spec.Fields) > 0 {
 				return err
