@@ -86,8 +86,9 @@ var (
 	ErrInvalid  = errors.New("invalid job")
 )
 
-// keep is how many jobs that have ended are remembered.
-const keep = 50
+// keep is how many jobs that have ended are remembered of each kind and each
+// who asked: those that come by themselves must not push out a person's.
+const keep = 20
 
 // maxProgress is what the progress of a job may take, in bytes: all jobs are
 // kept in one message of the ledger.
@@ -312,17 +313,19 @@ func (j *Jobs) kick() {
 
 // save writes the index. Jobs.mu is held.
 func (j *Jobs) save(ctx context.Context) error {
-	ended := 0
+	type who struct{ kind, by string }
+	ended := map[who]int{}
 	for _, one := range j.jobs {
 		if one.State.Ended() && one.cancel == nil {
-			ended++
+			ended[who{one.Kind, one.By}]++
 		}
 	}
 	j.jobs = slices.DeleteFunc(j.jobs, func(one *live) bool {
-		if ended <= keep || !one.State.Ended() || one.cancel != nil {
+		of := who{one.Kind, one.By}
+		if ended[of] <= keep || !one.State.Ended() || one.cancel != nil {
 			return false
 		}
-		ended--
+		ended[of]--
 		return true
 	})
 	k := kept{Next: j.next}

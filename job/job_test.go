@@ -335,21 +335,30 @@ func TestFollow(t *testing.T) {
 	})
 }
 
-// Of those that have ended the last few are kept, of the others all.
+// Of those that have ended the last few are kept, of the others all. Those that
+// come by themselves push out no person's.
 func TestOldOnesAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &memory{}
-		release := make(chan error, 2*keep)
+		release := make(chan error, 1+2*keep)
 		j := open(t, s, Kind{Name: "bulk", Run: until(release)}, Kind{Name: "reconcile", Run: until(nil)})
 		defer runs(t, j)()
 		long := start(t, j, "reconcile", "shop").ID
+		release <- nil
+		asked := start(t, j, "bulk", "shop").ID
 		for range 2 * keep {
 			release <- nil
-			start(t, j, "bulk", "shop")
+			if _, err := j.Start(t.Context(), Request{Kind: "bulk", Project: "shop", By: "schedule"}); err != nil {
+				t.Fatal(err)
+			}
 		}
 		synctest.Wait()
-		if n := len(open(t, s.killed()).List()); n < keep || n > keep+2 {
+		later := open(t, s.killed())
+		if n := len(later.List()); n < keep+2 || n > keep+4 {
 			t.Errorf("%d are kept", n)
+		}
+		if got := state(t, later, asked).State; got != Done {
+			t.Errorf("what a person asked for is %s", got)
 		}
 		if got := state(t, j, long).State; got != Running {
 			t.Errorf("the long one is %s", got)
