@@ -64,6 +64,9 @@ type Entry struct {
 	// Open are the settled sequences of the resource that the queue might hand
 	// out again.
 	Open []uint64 `json:"open,omitempty"`
+	// Passing marks what was written before a write to Fluent, and is of no use
+	// once there is a newer entry.
+	Passing bool `json:"passing,omitempty"`
 	// Runs are the last few runs that have counted the resource.
 	Runs []string `json:"runs,omitempty"`
 }

@@ -90,7 +90,8 @@ func (l *Ledger) Newest(ctx context.Context, refs ...ct2fluent.Ref) (map[ct2flue
 }
 
 // Timeline gives what was noted of a resource, newest first: the last few
-// entries. It is empty for a resource that is not known.
+// entries. It is empty for a resource that is not known. Of those that are
+// passing it has the newest only: whether an older one is still kept is chance.
 func (l *Ledger) Timeline(ctx context.Context, ref ct2fluent.Ref) ([]Entry, error) {
 	var entries []Entry
 	for m, err := range l.scan(ctx, subjectOf(ref), 0) {
@@ -100,6 +101,9 @@ func (l *Ledger) Timeline(ctx context.Context, ref ct2fluent.Ref) ([]Entry, erro
 		e, err := decodeEntry(m.Data)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", ref, err)
+		}
+		if len(entries) > 0 && entries[0].Passing {
+			entries = entries[1:]
 		}
 		entries = append([]Entry{e}, entries...)
 	}

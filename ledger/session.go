@@ -123,6 +123,8 @@ func (l *Ledger) Intend(ctx context.Context, ms map[ct2fluent.Ref]ct2fluent.Memo
 			Memory: lay(r.last.Memory, weaker(r.last.Memory, m)),
 			Open:   above(l.o.Floor(ref.Project), r.last.Open),
 			Runs:   r.last.Runs,
+
+			Passing: true,
 		}
 		if r.last.seq > 0 && sameMemory(e.Memory, r.last.Memory) {
 			continue

@@ -182,6 +182,9 @@ func TestIntend(t *testing.T) {
 			if err != nil || !sameMemory(ms[jane], want) || ms[john].Username != "1_john" {
 				t.Errorf("on disk are %+v, %v; an intent must not claim what is not done", ms, err)
 			}
+			if n := len(r.timeline(jane)); n != 2 {
+				t.Errorf("jane has %d entries, want 2: settled, intended", n)
+			}
 			if err := r.ledger.Intend(ctx, map[ct2fluent.Ref]ct2fluent.Memory{jane: ms[jane]}); err != nil {
 				t.Errorf("the same once more: %v", err)
 			}
@@ -189,8 +192,8 @@ func TestIntend(t *testing.T) {
 		return nil
 	}
 	wantOutcomes(t, r.settle(f, note(2, 3), of(john, note(3, 1))), ct2fluent.Written, ct2fluent.Written)
-	if n := len(r.timeline(jane)); n != 3 {
-		t.Errorf("jane has %d entries, want 3: settled, intended once, settled", n)
+	if n := len(r.timeline(jane)); n != 2 {
+		t.Errorf("jane has %d entries, want 2: what was intended between is of no use any more", n)
 	}
 	if len(r.put) > 0 {
 		t.Error("the ledger overtook itself")
