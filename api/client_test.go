@@ -320,8 +320,10 @@ func TestConnectionsAreUsedAgain(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if len(conns) > 4 {
-		t.Errorf("%d connections for 4 requests at once", len(conns))
+	// One that has just been given back may be seen too late: then another is
+	// opened.
+	if len(conns) > 8 {
+		t.Errorf("%d connections for 200 requests, 4 at once", len(conns))
 	}
 }
 

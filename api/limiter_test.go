@@ -252,6 +252,7 @@ func TestLimiterYields(t *testing.T) {
 				s.Done(Mute, 0)
 			})
 			synctest.Wait()
+			time.Sleep(time.Millisecond) // so that no two give back at once
 		}
 		bulk := Yield(t.Context())
 		gone, leave := context.WithCancel(bulk)

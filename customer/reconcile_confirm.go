@@ -35,7 +35,7 @@ func (f *finder) confirm(ctx context.Context, cs []candidate) error {
 	if err != nil {
 		return err
 	}
-	read := time.Now()
+	_, waited := f.Waiting()
 	if err := f.compare(ctx, sights); err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func (f *finder) confirm(ctx context.Context, cs []candidate) error {
 		case c.Version != s.customer.Version:
 			s.candidate.version, s.candidate.due = c.Version, time.Now().Add(time.Second)
 			f.later = append(f.later, s.candidate)
-		case f.postponed(&s.candidate, c.LastModifiedAt, read):
+		case f.postponed(&s.candidate, c.LastModifiedAt, waited):
 			f.later = append(f.later, s.candidate)
 		default:
 			if err := f.found(*s.drift); err != nil {

@@ -410,8 +410,9 @@ func (f *finder) found(d Drift) error {
 }
 
 // postponed tells whether what differs may be under way: the customer was
-// changed a moment ago, or notifications wait that were there before.
-func (f *finder) postponed(c *candidate, changed string, read time.Time) bool {
+// changed a moment ago, or notifications waited when Fluent was read. Whether
+// they still do says nothing: one may have been worked since.
+func (f *finder) postponed(c *candidate, changed string, waited bool) bool {
 	now := time.Now()
 	if at, err := time.Parse(time.RFC3339, changed); err == nil && now.Sub(at) < f.Grace {
 		c.due = at.Add(f.Grace)
@@ -420,7 +421,7 @@ func (f *finder) postponed(c *candidate, changed string, read time.Time) bool {
 		}
 		return c.due.Sub(c.since) <= 2*f.Grace
 	}
-	if since, waits := f.Waiting(); waits && since.Before(read) && now.Sub(c.since) < f.Grace {
+	if waited && now.Sub(c.since) < f.Grace {
 		c.due = now.Add(min(time.Second, f.Grace))
 		return true
 	}

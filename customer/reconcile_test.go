@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -502,15 +503,15 @@ func TestReconcileWaitsForTheBacklog(t *testing.T) {
 		w.shop.set(person("a", 2))
 		p := newPass(t, w, ReconcileSpec{})
 		p.Grace = 30 * time.Second
-		received, worked := time.Now(), false
-		time.AfterFunc(10*time.Second, func() { w.handle(t, updated("a", 2)); worked = true })
-		p.Waiting = func() (time.Time, bool) { return received, !worked }
+		received := time.Now()
+		var worked atomic.Bool
+		time.AfterFunc(10*time.Second, func() { w.handle(t, updated("a", 2)); worked.Store(true) })
+		p.Waiting = func() (time.Time, bool) { return received, !worked.Load() }
 		time.Sleep(time.Second)
 		if _, found := p.run(t); len(found) != 0 {
 			t.Errorf("found %q", found)
 		}
 		w.shop.set(person("a", 3))
-		worked = false // and never is
 		p = newPass(t, w, ReconcileSpec{})
 		p.Grace = 30 * time.Second
 		p.Waiting = func() (time.Time, bool) { return received, true }

@@ -90,7 +90,8 @@ func (s *server) enter(path string, h *handler) (*round, error) {
 		return nil, err
 	}
 	if !s.round.alive() {
-		s.round = s.serve(addr)
+		s.round = s.serve(addr, path, h)
+		return s.round, nil
 	}
 	r := s.round
 	r.users++
@@ -100,9 +101,10 @@ func (s *server) enter(path string, h *handler) (*round, error) {
 	return r, nil
 }
 
-// serve begins a round on the listener.
-func (s *server) serve(addr net.Addr) *round {
-	r := &round{server: s, addr: addr, ended: make(chan struct{}), handlers: map[string]*handler{}}
+// serve begins a round on the listener, with its first handler: a connection
+// may wait there already.
+func (s *server) serve(addr net.Addr, path string, h *handler) *round {
+	r := &round{server: s, addr: addr, users: 1, ended: make(chan struct{}), handlers: map[string]*handler{path: h}}
 	// HTTP/1.1 alone: its limits are those below, and no sender needs more.
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
