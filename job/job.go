@@ -94,6 +94,12 @@ const keep = 20
 // kept in one message of the ledger.
 const maxProgress = 8 << 10
 
+// The bounds of what waits, and of a spec in bytes.
+const (
+	maxWaiting = 100
+	maxSpec    = 8 << 10
+)
+
 // index is the name of the mark that holds all jobs.
 const index = "jobs"
 
@@ -106,12 +112,14 @@ type Jobs struct {
 
 	mu   sync.Mutex // held while the index is written
 	next int
-	jobs []*live // oldest first
+	jobs []*live    // oldest first
+	left []leftover // checkpoints of no use to anyone any more
 }
 
 // A live job is one in memory. Jobs.mu guards it.
 type live struct {
 	Job
+	parts   []string           // that have a checkpoint
 	told    any                // progress that is not yet in Job
 	cancel  context.CancelFunc // not nil: its kind's Run is being called
 	changed chan struct{}      // closed at the next change
@@ -119,8 +127,20 @@ type live struct {
 
 // kept is what the index holds.
 type kept struct {
-	Next int   `json:"next"`
-	Jobs []Job `json:"jobs"`
+	Next int        `json:"next"`
+	Jobs []keptJob  `json:"jobs"`
+	Left []leftover `json:"left,omitempty"`
+}
+
+type keptJob struct {
+	Job
+	Parts []string `json:"parts,omitempty"`
+}
+
+// A leftover names checkpoints that are to be emptied.
+type leftover struct {
+	ID    string   `json:"id"`
+	Parts []string `json:"parts"`
 }
 
 // New reads what is kept. Nothing runs before Run.
@@ -142,9 +162,9 @@ func New(ctx context.Context, o Options) (*Jobs, error) {
 			return nil, fmt.Errorf("read the jobs: %w", err)
 		}
 	}
-	j.next = k.Next
+	j.next, j.left = k.Next, k.Left
 	for _, one := range k.Jobs {
-		j.jobs = append(j.jobs, &live{Job: one, changed: make(chan struct{})})
+		j.jobs = append(j.jobs, &live{Job: one.Job, parts: one.Parts, changed: make(chan struct{})})
 	}
 	return j, nil
 }
@@ -158,7 +178,7 @@ type Request struct {
 }
 
 // Start makes a job; when it returns one, the job is on disk. ErrInvalid: the
-// kind is not known, or refuses the spec.
+// kind is not known, or refuses the spec, or too many jobs wait.
 func (j *Jobs) Start(ctx context.Context, r Request) (Job, error) {
 	k, known := j.kinds[r.Kind]
 	if !known {
@@ -169,8 +189,20 @@ func (j *Jobs) Start(ctx context.Context, r Request) (Job, error) {
 			return Job{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
 	}
+	if len(r.Spec) > maxSpec {
+		return Job{}, fmt.Errorf("%w: a spec has %d bytes at most", ErrInvalid, maxSpec)
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	waiting := 0
+	for _, one := range j.jobs {
+		if !one.State.Ended() {
+			waiting++
+		}
+	}
+	if waiting >= maxWaiting {
+		return Job{}, fmt.Errorf("%w: %d jobs have not ended; stop some, or wait for them", ErrInvalid, waiting)
+	}
 	one := &live{Job: Job{
 		ID: r.Kind + "-" + strconv.Itoa(j.next+1), Kind: r.Kind, Project: r.Project, Spec: r.Spec, By: r.By,
 		State: Queued, Created: time.Now().UTC(),
@@ -326,11 +358,12 @@ func (j *Jobs) save(ctx context.Context) error {
 			return false
 		}
 		ended[of]--
+		j.leave(one)
 		return true
 	})
-	k := kept{Next: j.next}
+	k := kept{Next: j.next, Left: j.left}
 	for _, one := range j.jobs {
-		k.Jobs = append(k.Jobs, one.Job)
+		k.Jobs = append(k.Jobs, keptJob{one.Job, one.parts})
 	}
 	text, err := json.Marshal(k)
 	if err == nil {
@@ -340,6 +373,15 @@ func (j *Jobs) save(ctx context.Context) error {
 		return fmt.Errorf("keep the jobs: %w", err)
 	}
 	return nil
+}
+
+// leave has the checkpoints of a job emptied. Jobs.mu is held.
+func (j *Jobs) leave(one *live) {
+	if len(one.parts) > 0 {
+		j.left = append(j.left, leftover{one.ID, one.parts})
+		one.parts = nil
+		j.kick()
+	}
 }
 
 // view is the job with the progress that was told last.

@@ -335,6 +335,81 @@ func TestFollow(t *testing.T) {
 	})
 }
 
+// Checkpoints are emptied once nobody can go on from them: of what is done,
+// also when it was resumed or killed before, and of what is forgotten.
+func TestCheckpointsAreEmptied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &memory{}
+		release := make(chan error, 1)
+		work := func(ctx context.Context, r *Run) error {
+			if err := r.SetCheckpoint(ctx, "page", r.Job().ID); err != nil {
+				return err
+			}
+			return until(release)(ctx, r)
+		}
+		kinds := []Kind{{Name: "bulk", Run: work}}
+		left := func() (ids []string) {
+			synctest.Wait()
+			for name, value := range s.killed().marks {
+				if value != "" && name != index {
+					ids = append(ids, value)
+				}
+			}
+			return ids
+		}
+		j := open(t, s, kinds...)
+		stop := runs(t, j)
+		id := start(t, j, "bulk", "shop").ID
+		if got := left(); len(got) != 1 {
+			t.Fatalf("at work %q lie there", got)
+		}
+		after := s.killed()
+		stop()
+		s = after
+		j = open(t, s, kinds...)
+		defer runs(t, j)()
+		synctest.Wait()
+		if _, err := j.Stop(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		if got := left(); len(got) != 1 {
+			t.Errorf("of a stopped job %q lie there: it could not go on", got)
+		}
+		if _, err := j.Resume(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		release <- nil
+		if got := left(); len(got) != 0 {
+			t.Errorf("%q is left of what is done", got)
+		}
+		for range keep + 1 {
+			one := start(t, j, "bulk", "shop")
+			synctest.Wait()
+			if _, err := j.Stop(t.Context(), one.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := left(); len(got) > keep+1 { // the last one is counted at the next change
+			t.Errorf("%d are left, want those of the %d jobs that are remembered", len(got), keep)
+		}
+	})
+}
+
+// What waits has an end: all jobs are kept in one message of the ledger.
+func TestNotTooManyWait(t *testing.T) {
+	j := open(t, &memory{}, Kind{Name: "bulk", Run: until(nil)})
+	for range maxWaiting {
+		start(t, j, "bulk", "shop")
+	}
+	if _, err := j.Start(t.Context(), Request{Kind: "bulk"}); !errors.Is(err, ErrInvalid) {
+		t.Error(err)
+	}
+	j = open(t, &memory{}, Kind{Name: "bulk", Run: until(nil)})
+	if _, err := j.Start(t.Context(), Request{Kind: "bulk", Spec: make([]byte, maxSpec+1)}); !errors.Is(err, ErrInvalid) {
+		t.Error(err)
+	}
+}
+
 // Of those that have ended the last few are kept, of the others all. Those that
 // come by themselves push out no person's.
 func TestOldOnesAreForgotten(t *testing.T) {

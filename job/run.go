@@ -17,9 +17,6 @@ type Run struct {
 	one  *live
 	id   string
 	log  *slog.Logger
-
-	mu    sync.Mutex
-	parts []string // that were written
 }
 
 // Job is the job as it was when the call began.
@@ -39,12 +36,28 @@ func (r *Run) Checkpoint(ctx context.Context, part string) (string, error) {
 
 // SetCheckpoint writes it: nil says that it is on disk.
 func (r *Run) SetCheckpoint(ctx context.Context, part, value string) error {
-	r.mu.Lock()
-	if !slices.Contains(r.parts, part) {
-		r.parts = append(r.parts, part)
+	if err := r.note(ctx, part); err != nil {
+		return err
 	}
-	r.mu.Unlock()
 	return r.jobs.store.SetMark(ctx, mark(r.id, part), value)
+}
+
+// note keeps that a part has a checkpoint, before it has one, so that it can be
+// emptied when it is of no use any more.
+func (r *Run) note(ctx context.Context, part string) error {
+	j := r.jobs
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if slices.Contains(r.one.parts, part) {
+		return nil
+	}
+	before := r.one.parts
+	r.one.parts = append(slices.Clip(before), part)
+	if err := j.save(ctx); err != nil {
+		r.one.parts = before
+		return err
+	}
+	return nil
 }
 
 func mark(id, part string) string { return "job/" + id + "/" + part }
@@ -65,6 +78,7 @@ func (j *Jobs) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	for ctx.Err() == nil {
+		j.empty(ctx)
 		j.mu.Lock()
 		for _, one := range j.due() {
 			work, cancel := context.WithCancel(ctx)
@@ -127,13 +141,21 @@ func (j *Jobs) work(process, ctx context.Context, one *live) {
 	if !cut {
 		// A stop that came too late leaves the word to the work itself.
 		stopped = false
-		_ = j.keepTrying(process, r, func() {
+		keeping := j.keepTrying(process, r, func() {
 			one.State, one.Ended, one.Progress, one.Why = Done, time.Now().UTC(), one.progress(), ""
 			if err != nil {
 				one.State, one.Why = Failed, err.Error()
+			} else {
+				j.leave(one)
 			}
 		}, nil)
-		r.ended(process, err)
+		switch {
+		case keeping != nil: // it is run again at the next start
+		case err != nil:
+			r.log.Warn("job has failed; it can be resumed", "error", err)
+		default:
+			r.log.Info("job is done")
+		}
 	}
 	if stopped {
 		r.log.Info("job is stopped")
@@ -144,17 +166,28 @@ func (j *Jobs) work(process, ctx context.Context, one *live) {
 	j.mu.Unlock()
 }
 
-// ended tells of the end, and lets go of the checkpoints of what is done.
-func (r *Run) ended(ctx context.Context, err error) {
-	if err != nil {
-		r.log.Warn("job has failed; it can be resumed", "error", err)
+// empty empties the checkpoints that are of no use any more. What fails is
+// tried again after the next change.
+func (j *Jobs) empty(ctx context.Context) {
+	j.mu.Lock()
+	left := slices.Clone(j.left)
+	j.mu.Unlock()
+	for _, l := range left {
+		for _, part := range l.Parts {
+			if err := j.store.SetMark(ctx, mark(l.ID, part), ""); err != nil {
+				return
+			}
+		}
+	}
+	if len(left) == 0 {
 		return
 	}
-	r.log.Info("job is done")
-	for _, part := range r.parts {
-		if err := r.jobs.store.SetMark(ctx, mark(r.id, part), ""); err != nil {
-			return // they are of no use to anyone
-		}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	rest := j.left
+	j.left = slices.Clone(j.left[len(left):])
+	if j.save(ctx) != nil {
+		j.left = rest
 	}
 }
 
@@ -171,11 +204,11 @@ func (j *Jobs) keepTrying(ctx context.Context, r *Run, change func(), unless fun
 			j.mu.Unlock()
 			return nil
 		}
-		before := r.one.Job
+		before, parts, left := r.one.Job, r.one.parts, j.left
 		change()
 		err := j.save(context.WithoutCancel(ctx))
 		if err != nil {
-			r.one.Job = before
+			r.one.Job, r.one.parts, j.left = before, parts, left
 		} else {
 			r.one.tell()
 		}

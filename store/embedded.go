@@ -24,7 +24,8 @@ import (
 type embedded struct {
 	mu      sync.Mutex // held while the server is replaced
 	server  *server.Server
-	broken  atomic.Bool   // a write failed: it is to be replaced
+	wounds  atomic.Uint64 // counts the writes that failed
+	healed  atomic.Uint64 // of these, those before the server of now
 	hurt    chan struct{} // wakes mend
 	stop    context.CancelFunc
 	mending sync.WaitGroup
@@ -81,15 +82,18 @@ func (s *Store) whole() error {
 		}
 		s.mu.Unlock()
 	}
-	if s.broken.Load() {
+	if s.broken() {
 		return errBroken
 	}
 	return nil
 }
 
+// broken tells that a write has failed since the server began.
+func (e *embedded) broken() bool { return e.wounds.Load() != e.healed.Load() }
+
 // wound notes that the server has to be replaced.
 func (s *Store) wound() {
-	s.broken.Store(true)
+	s.wounds.Add(1)
 	select {
 	case s.hurt <- struct{}{}:
 	default:
@@ -100,7 +104,7 @@ func (s *Store) wound() {
 // writes, until ctx is done.
 func (s *Store) mend(ctx context.Context) {
 	for wait(ctx, s.hurt) {
-		for s.broken.Load() && wait(ctx, time.After(mendPause)) {
+		for s.broken() && wait(ctx, time.After(mendPause)) {
 			if s.writable() != nil {
 				continue
 			}
@@ -141,6 +145,7 @@ func (s *Store) replace(ctx context.Context) error {
 	s.mu.Lock()
 	s.server.Shutdown()
 	s.server.WaitForShutdown()
+	wounds := s.wounds.Load() // any later one is the new server's
 	one, err := s.serve()
 	if err == nil {
 		s.server = one
@@ -160,7 +165,7 @@ func (s *Store) replace(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	s.broken.Store(false)
+	s.healed.Store(wounds)
 	s.o.Log.Info("the disk takes writes again; the store goes on")
 	return nil
 }
