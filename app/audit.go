@@ -16,9 +16,9 @@ import (
 // trail is the ledger's audit trail as the HTTP side wants it.
 type trail struct{ a *App }
 
-func (t trail) Begin(ctx context.Context, who, what string) (uint64, error) {
+func (t trail) Begin(ctx context.Context, who, what string) (control.Act, error) {
 	a, err := t.a.ledger.Begin(ctx, ledger.Act{Who: who, What: what})
-	return a.Number, err
+	return told(a), err
 }
 
 func (t trail) End(ctx context.Context, a control.Act) error {
@@ -31,11 +31,16 @@ func (t trail) List(ctx context.Context, before uint64, limit int) ([]control.Ac
 	acts, err := t.a.ledger.Acts(ctx, before, limit)
 	var all []control.Act
 	for _, a := range acts {
-		all = append(all, control.Act{
-			Number: a.Number, When: a.When, Who: a.Who, What: a.What, On: a.On, Count: a.Count, Outcome: a.Outcome, Took: a.Took.Seconds(),
-		})
+		all = append(all, told(a))
 	}
 	return all, err
+}
+
+// told is an act as the HTTP side tells it.
+func told(a ledger.Act) control.Act {
+	return control.Act{
+		Number: a.Number, When: a.When, Who: a.Who, What: a.What, On: a.On, Count: a.Count, Outcome: a.Outcome, Took: a.Took.Seconds(),
+	}
 }
 
 func (c *cli) audit() *cobra.Command {

@@ -33,10 +33,11 @@ const (
 
 // An Audit keeps acts. All methods may be called at once.
 type Audit interface {
-	// Begin keeps that an act begins and gives it its number: nil once that is
-	// on disk.
-	Begin(ctx context.Context, who, what string) (number uint64, err error)
-	// End keeps what became of it: On, Count and Outcome.
+	// Begin keeps that an act begins and gives it with its number and time: nil
+	// once that is on disk.
+	Begin(ctx context.Context, who, what string) (Act, error)
+	// End keeps what became of an act that Begin gave: On, Count and Outcome are
+	// set in it.
 	End(ctx context.Context, a Act) error
 	// List gives at most limit acts, newest first: those before the one of a
 	// number, 0 from the newest.
@@ -94,14 +95,14 @@ func (s *Server) audited(t Route, who identity, w http.ResponseWriter, r *http.R
 	a, began := &act{who: who}, time.Now()
 	line := Act{Who: who.name, What: t.verb()}
 	if s.o.Audit != nil {
-		number, err := s.o.Audit.Begin(r.Context(), line.Who, line.What)
+		begun, err := s.o.Audit.Begin(r.Context(), line.Who, line.What)
 		if err != nil {
 			s.log.Error("an operator's action was not begun, as it cannot be noted in the audit trail", "who", line.Who, "what", line.What, "error", err)
 			w.Header().Set("Retry-After", retryAfter)
 			writeError(w, http.StatusServiceUnavailable, "not begun: the audit trail cannot be written; see the log")
 			return
 		}
-		line.Number = number
+		line = begun
 	}
 	held := &answered{ResponseWriter: w}
 	defer func() {

@@ -107,7 +107,7 @@ func TestAuditPages(t *testing.T) {
 		ask(s, "POST", "/admin/put", "{}")
 	}
 	line := func(n int) string {
-		return fmt.Sprintf(`{"count":1,"number":%d,"outcome":"done","tookSeconds":0,"what":"put","when":"0001-01-01T00:00:00Z","who":"local"}`, n)
+		return fmt.Sprintf(`{"count":1,"number":%d,"outcome":"done","tookSeconds":0,"what":"put","when":"2027-01-15T08:00:00Z","who":"local"}`, n)
 	}
 	for target, want := range map[string]string{
 		"/admin/audit":                  `{"acts":[` + line(3) + `,` + line(2) + `,` + line(1) + `],"before":0}`,

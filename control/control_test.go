@@ -89,14 +89,15 @@ type trail struct {
 	err  error // of Begin
 }
 
-func (t *trail) Begin(_ context.Context, who, what string) (uint64, error) {
+func (t *trail) Begin(_ context.Context, who, what string) (Act, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.err != nil {
-		return 0, t.err
+		return Act{}, t.err
 	}
-	t.acts = append(t.acts, Act{Number: uint64(len(t.acts) + 1), Who: who, What: what, Outcome: "begun"})
-	return uint64(len(t.acts)), nil
+	begun := Act{Number: uint64(len(t.acts) + 1), When: time.Unix(1_800_000_000, 0).UTC(), Who: who, What: what, Outcome: "begun"}
+	t.acts = append(t.acts, begun)
+	return begun, nil
 }
 
 func (t *trail) End(_ context.Context, a Act) error {

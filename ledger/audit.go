@@ -73,8 +73,13 @@ func (l *Ledger) Begin(ctx context.Context, a Act) (Act, error) {
 	}
 }
 
-// End notes what became of an act that Begin gave.
+// End notes what became of an act that Begin gave, and how long it took. It
+// takes the place of what Begin noted, so one without the number or the time
+// of Begin is refused.
 func (l *Ledger) End(ctx context.Context, a Act) error {
+	if a.Number == 0 || a.When.IsZero() {
+		return errors.New("write the audit trail: an act that did not begin cannot end")
+	}
 	a.Took = time.Since(a.When)
 	a.Who, a.What, a.On = short(a.Who), short(a.What), short(a.On)
 	data, err := json.Marshal(a)

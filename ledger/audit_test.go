@@ -118,6 +118,26 @@ func TestAuditTrailIsBounded(t *testing.T) {
 	}
 }
 
+// The end of an act takes nothing away that was noted at its beginning.
+func TestEndKeepsTheBeginning(t *testing.T) {
+	r := newRig(t)
+	begun, err := r.ledger.Begin(t.Context(), Act{Who: "ann", What: "drop"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, lost := range []Act{
+		{Number: begun.Number, Who: "ann", What: "drop", Outcome: "done"},
+		{When: begun.When, Who: "ann", What: "drop", Outcome: "done"},
+	} {
+		if err := r.ledger.End(t.Context(), lost); err == nil {
+			t.Errorf("%+v was noted", lost)
+		}
+	}
+	if got := r.trail(0, 9); got != "1 drop begun 0" {
+		t.Error(got)
+	}
+}
+
 // An act that cannot be noted is not to be done.
 func TestBeginFailsWithTheDisk(t *testing.T) {
 	r := newRig(t)
