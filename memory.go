@@ -13,6 +13,9 @@ type Memory struct {
 	Deleted int64 `json:"deleted,omitempty"`
 	// DeletedAt is when that was found out, in seconds of Unix time.
 	DeletedAt int64 `json:"deletedAt,omitempty"`
+	// Gone is when the customer was deleted, in milliseconds of Unix time: what
+	// commercetools told, else when it was found gone. 0: not known.
+	Gone int64 `json:"gone,omitempty"`
 	// Username is the key of the Fluent customer, in the ledger before the
 	// customer is created.
 	Username string `json:"username,omitempty"`

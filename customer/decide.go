@@ -67,7 +67,7 @@ func leftOut(n ct2fluent.Notification, m ct2fluent.Memory, version int64, mappin
 // doubt is the memory of a customer of which a write was sent and its outcome
 // is not known: all but the floor, the username and the delete is forgotten.
 func doubt(m ct2fluent.Memory) ct2fluent.Memory {
-	return ct2fluent.Memory{Floor: m.Floor, Username: m.Username, Deleted: m.Deleted, DeletedAt: m.DeletedAt}
+	return ct2fluent.Memory{Floor: m.Floor, Username: m.Username, Deleted: m.Deleted, DeletedAt: m.DeletedAt, Gone: m.Gone}
 }
 
 // holds tells whether Fluent may have a value of an attribute. Of what comes

@@ -60,7 +60,7 @@ func lags(n ct2fluent.Notification, announced bool, m ct2fluent.Memory, version 
 // alive is the memory of a customer that was read at a version: what was
 // deleted lies below it, and Fluent may still say so.
 func alive(m ct2fluent.Memory, version int64) ct2fluent.Memory {
-	m.Floor, m.DeletedAt = version, 0
+	m.Floor, m.DeletedAt, m.Gone = version, 0, 0
 	if m.Deleted != 0 {
 		if m.Deleted = min(m.Deleted, version-1); m.Deleted == 0 {
 			m.Deleted = -1
@@ -72,13 +72,13 @@ func alive(m ct2fluent.Memory, version int64) ct2fluent.Memory {
 // bury prepares the mark of a customer that is gone, or ends the item where
 // there is nothing to mark.
 func (a *account) bury(it *item) {
-	m := it.memory
-	version, at := max(floor(it.n, m), 1), m.DeletedAt
+	m, now := it.memory, time.Now()
+	version, at, gone := max(floor(it.n, m), 1), m.DeletedAt, goneSince(it.n, m, now).UnixMilli()
 	if version > m.Deleted {
-		at = time.Now().Unix()
+		at = now.Unix()
 	}
 	if m.Username == "" || deleteDone(m) && !it.n.Force && !it.n.Again {
-		it.memory = ct2fluent.Memory{Floor: version, Version: version, Username: m.Username, Deleted: version, DeletedAt: at}
+		it.memory = ct2fluent.Memory{Floor: version, Version: version, Username: m.Username, Deleted: version, DeletedAt: at, Gone: gone}
 		it.end(ct2fluent.Skip("deleted"))
 		return
 	}
@@ -89,7 +89,7 @@ func (a *account) bury(it *item) {
 	m = doubt(m)
 	// The mark is not there yet: not even where the delete has the version of
 	// what was written last.
-	m.Floor, m.Version, m.Deleted, m.DeletedAt = version, min(it.memory.Version, version-1), version, at
+	m.Floor, m.Version, m.Deleted, m.DeletedAt, m.Gone = version, min(it.memory.Version, version-1), version, at, gone
 	it.memory = m
 }
 
@@ -103,7 +103,7 @@ func (it *item) unmarked() {
 // mark is the write that says that a customer is gone, and nothing else.
 func (a *account) mark(it *item) fluent.Write {
 	return fluent.Write{Username: it.id.username, Fields: fluent.Fields{},
-		Attributes: []fluent.Attribute{a.deletedAt(deleteTime(it.n, time.Now()))}}
+		Attributes: []fluent.Attribute{a.deletedAt(stamp(time.UnixMilli(it.memory.Gone)))}}
 }
 
 // deletedAt is the attribute; the empty text says that the customer is there.
@@ -112,9 +112,32 @@ func (a *account) deletedAt(when string) fluent.Attribute {
 	return fluent.Attribute{Name: a.deletes.Attribute, Type: "STRING", Value: value}
 }
 
+// goneSince is when the customer was deleted. Of a delete that is remembered it
+// stays what it was, whoever asks again, unless a notification of it tells an
+// earlier time: what was found gone had gone before.
+func goneSince(n ct2fluent.Notification, m ct2fluent.Memory, now time.Time) time.Time {
+	told := deleteTime(n, now)
+	var known time.Time
+	switch {
+	case m.Deleted <= 0:
+		return told
+	case m.Gone != 0:
+		known = time.UnixMilli(m.Gone)
+	case m.DeletedAt != 0:
+		known = time.Unix(m.DeletedAt, 0)
+	default:
+		return told
+	}
+	// What tells of an earlier version tells of an earlier delete.
+	if n.Deletes() && (n.Version == 0 || n.Version >= m.Deleted) && told.Before(known) {
+		return told
+	}
+	return known
+}
+
 // deleteTime is when commercetools says that the customer was deleted; else
 // when that was announced, and of one that was found gone the time of now.
-func deleteTime(n ct2fluent.Notification, now time.Time) string {
+func deleteTime(n ct2fluent.Notification, now time.Time) time.Time {
 	when := now
 	if n.Deletes() {
 		var body struct {
@@ -128,8 +151,11 @@ func deleteTime(n ct2fluent.Notification, now time.Time) string {
 			}
 		}
 	}
-	return when.UTC().Format("2006-01-02T15:04:05.000Z")
+	return when
 }
+
+// stamp is a time as the attribute holds it.
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 
 // check fills in the default and refuses an attribute that says something else.
 func (d Deletes) check(m *Mapping) (Deletes, error) {

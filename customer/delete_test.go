@@ -161,7 +161,7 @@ func TestDelete(t *testing.T) {
 				t.Errorf("marked %s, want %s", got, tt.mark)
 			}
 			got := w.ledger.of("jane")
-			got.Hash, got.Mapping, got.Attributes, got.DeletedAt = "", "", nil, 0
+			got.Hash, got.Mapping, got.Attributes, got.DeletedAt, got.Gone = "", "", nil, 0, 0
 			if !same(got, tt.after) {
 				t.Errorf("remembers %+v, want %+v", got, tt.after)
 			}
@@ -171,6 +171,70 @@ func TestDelete(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The time of a delete that is known is no other because somebody asks again:
+// a sync, a forced replay, an update that comes late, a bulk run.
+func TestDeleteTimeStays(t *testing.T) {
+	const marked = `STRING "` + deleteStands + `"`
+	replayed := ct2fluent.Notification{ID: "replay", Ref: ref("jane"), Name: "sync", Own: true, Force: true}
+	noted := func(at string, version int64) ct2fluent.Notification {
+		n := deletedNote("jane", version)
+		n.Body = []byte(`{"modifiedAt":"` + at + `"}`)
+		return n
+	}
+	for _, tt := range []struct {
+		name string
+		then []ct2fluent.Notification // after the delete of version 3
+		want string
+	}{
+		{"a sync", []ct2fluent.Notification{replayed}, marked},
+		{"two of them", []ct2fluent.Notification{replayed, replayed}, marked},
+		{"a forced update of before", []ct2fluent.Notification{forced(updated("jane", 2))}, marked},
+		{"an update that comes again", []ct2fluent.Notification{again(updated("jane", 3))}, marked},
+		{"a forced update above it", []ct2fluent.Notification{forced(updated("jane", 4))}, marked},
+		{"the delete, announced in a later version and later, then a sync", []ct2fluent.Notification{noted("2026-03-01T13:00:00Z", 4), replayed}, marked},
+		{"an earlier time of it, then a sync", []ct2fluent.Notification{forced(noted("2026-03-01T11:00:00Z", 3)), replayed}, `STRING "2026-03-01T11:00:00.000Z"`},
+		{"the delete of an earlier version, forced", []ct2fluent.Notification{forced(noted("2026-03-01T11:00:00Z", 2))}, marked},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t, marking)
+			w.ledger.memories[ref("jane")] = w.remembered(t, "jane", 2)
+			w.om.customers["1_jane@x"] = existing("1_jane@x", "jane", "1")
+			for _, n := range append([]ct2fluent.Notification{deletedNote("jane", 3)}, tt.then...) {
+				w.handle(t, n)
+			}
+			if w.mark() != tt.want {
+				t.Errorf("marked %s, want %s", w.mark(), tt.want)
+			}
+		})
+	}
+}
+
+// The time is remembered while the mark cannot be written, and forgotten once
+// the customer is there again.
+func TestDeleteTimeWhileFluentIsDown(t *testing.T) {
+	w := newWorld(t, marking)
+	w.ledger.memories[ref("jane")] = w.remembered(t, "jane", 2)
+	w.om.customers["1_jane@x"] = existing("1_jane@x", "jane", "1")
+	for _, kind := range []fluent.Kind{fluent.Down, fluent.Unclear} {
+		writeAnswers(kind)(t, w)
+		w.handle(t, deletedNote("jane", 3))
+	}
+	w.om.before = nil
+	if got := w.handle(t, again(updated("jane", 3))); got[0] != "written" || w.mark() != `STRING "`+deleteStands+`"` {
+		t.Errorf("%s, marked %s", got, w.mark())
+	}
+	w.shop.set(person("jane", 4))
+	if got := w.handle(t, updated("jane", 4)); got[0] != "written" || w.ledger.of("jane").Gone != 0 {
+		t.Errorf("%s, remembers %+v", got, w.ledger.of("jane"))
+	}
+	delete(w.shop.fresh, "jane")
+	again := deletedNote("jane", 5)
+	again.Body = []byte(`{"modifiedAt":"2026-04-01T12:00:00Z"}`)
+	if got := w.handle(t, again); got[0] != "written" || w.mark() != `STRING "2026-04-01T12:00:00.000Z"` {
+		t.Errorf("%s, marked %s", got, w.mark())
 	}
 }
 

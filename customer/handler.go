@@ -215,7 +215,8 @@ func (h *Handler) handle(ctx context.Context, batch []ct2fluent.Notification) []
 
 func same(a, b ct2fluent.Memory) bool {
 	return a.Floor == b.Floor && a.Version == b.Version && a.Username == b.Username &&
-		a.Deleted == b.Deleted && a.DeletedAt == b.DeletedAt && a.Hash == b.Hash && a.Mapping == b.Mapping && slices.Equal(a.Attributes, b.Attributes)
+		a.Deleted == b.Deleted && a.DeletedAt == b.DeletedAt && a.Gone == b.Gone &&
+		a.Hash == b.Hash && a.Mapping == b.Mapping && slices.Equal(a.Attributes, b.Attributes)
 }
 
 // work ends every item of one account.

@@ -121,7 +121,7 @@ func (a Account) previewDeleted(ctx context.Context, r PreviewRequest) (Preview,
 	attribute := orElse(r.Deletes.Attribute, defaultDeleted)
 	if has, there := found[r.Username]; there && !markedBy(&has, attribute) {
 		p.Would = "mark"
-		p.Differs = []Difference{{attributeField(attribute), decoded(attributeOf(&has, attribute)), deleteTime(ct2fluent.Notification{}, time.Now())}}
+		p.Differs = []Difference{{attributeField(attribute), decoded(attributeOf(&has, attribute)), stamp(time.Now())}}
 	}
 	return p, nil
 }
