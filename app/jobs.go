@@ -19,13 +19,17 @@ func (a *App) kinds(p *plan) []job.Kind {
 // jobs are the process's jobs as the HTTP side wants them.
 type jobs struct{ a *App }
 
-func (j jobs) Start(ctx context.Context, r control.JobRequest) (any, error) {
+func (j jobs) Start(ctx context.Context, r control.JobRequest) (any, string, error) {
 	account, err := accountOf(j.a.accounts, r.Project)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	one, err := j.a.jobs.Start(ctx, job.Request{Kind: r.Kind, Project: account.Project, Spec: r.Spec, By: r.By})
-	return one, ofJob(err)
+	return named(j.a.jobs.Start(ctx, job.Request{Kind: r.Kind, Project: account.Project, Spec: r.Spec, By: r.By}))
+}
+
+// named gives a job's name for the audit trail as well.
+func named(one job.Job, err error) (any, string, error) {
+	return one, one.ID + " project " + one.Project, ofJob(err)
 }
 
 func (j jobs) List() any { return j.a.jobs.List() }
@@ -45,14 +49,12 @@ func (j jobs) Follow(ctx context.Context, id string) iter.Seq[any] {
 	}
 }
 
-func (j jobs) Stop(ctx context.Context, id string) (any, error) {
-	one, err := j.a.jobs.Stop(ctx, id)
-	return one, ofJob(err)
+func (j jobs) Stop(ctx context.Context, id string) (any, string, error) {
+	return named(j.a.jobs.Stop(ctx, id))
 }
 
-func (j jobs) Resume(ctx context.Context, id string) (any, error) {
-	one, err := j.a.jobs.Resume(ctx, id)
-	return one, ofJob(err)
+func (j jobs) Resume(ctx context.Context, id string) (any, string, error) {
+	return named(j.a.jobs.Resume(ctx, id))
 }
 
 // ofJob gives an error of the jobs the answer that it needs.

@@ -84,26 +84,36 @@ func (s subscribing) Check(ctx context.Context, project string) (any, error) {
 	return found, err
 }
 
-func (s subscribing) Apply(ctx context.Context, r control.SubscriptionRequest) (any, error) {
+func (s subscribing) Apply(ctx context.Context, r control.SubscriptionRequest) (did control.SubscriptionsDone, err error) {
 	plans := []SubscriptionPlan{}
-	err := s.each(r.Project, func(one subscriber) error {
+	err = s.each(r.Project, func(one subscriber) error {
 		if err := one.placed(); err != nil {
 			return fmt.Errorf("%w: %w", control.ErrInvalid, err)
 		}
 		one.resend = r.Destination
+		did.Projects = append(did.Projects, one.project)
 		p, err := one.apply(ctx, func(SubscriptionPlan) {})
+		if err == nil && p.Do != doNothing {
+			did.Changed++
+		}
 		plans = append(plans, p)
 		return err
 	})
-	return plans, err
+	did.All = plans
+	return did, err
 }
 
-func (s subscribing) Remove(ctx context.Context, r control.SubscriptionRequest) (any, error) {
+func (s subscribing) Remove(ctx context.Context, r control.SubscriptionRequest) (did control.SubscriptionsDone, err error) {
 	all := []SubscriptionRemoval{}
-	err := s.each(r.Project, func(one subscriber) error {
+	err = s.each(r.Project, func(one subscriber) error {
+		did.Projects = append(did.Projects, one.project)
 		removed, err := one.remove(ctx)
+		if removed {
+			did.Changed++
+		}
 		all = append(all, SubscriptionRemoval{one.project, one.config.Key, removed})
 		return err
 	})
-	return all, err
+	did.All = all
+	return did, err
 }

@@ -39,9 +39,14 @@ func TestAuditLines(t *testing.T) {
 		{"what cannot be understood", "ann-token", "POST", "/admin/dead/drop", `{"jane@example.com":1}`, "ann dead drop () 0 refused"},
 		{"a put", "ann-token", "POST", "/admin/put", `1 2 3`, "ann put () 3 done"},
 		{"a put that breaks off", "ann-token", "POST", "/admin/put", `1 2 full 3`, "ann put () 2 refused"},
-		{"a job", "ann-token", "POST", "/admin/jobs", `{"kind":"bulk"}`, "ann jobs (bulk) 1 done"},
+		{"a job", "ann-token", "POST", "/admin/jobs", `{"kind":"bulk"}`, "ann jobs (bulk-1 project shop) 1 done"},
 		{"a kind of job that may be any text", "ann-token", "POST", "/admin/jobs", `{"kind":"jane@example.com"}`, "ann jobs () 0 refused"},
-		{"a job's stop", "ann-token", "POST", "/admin/jobs/bulk-1/stop", ``, "ann jobs stop (bulk-1) 1 done"},
+		{"a job's stop", "ann-token", "POST", "/admin/jobs/bulk-1/stop", ``, "ann jobs stop (bulk-1 project shop) 1 done"},
+		{"a job that there is not", "ann-token", "POST", "/admin/jobs/jane@example.com/stop", ``, "ann jobs stop () 0 refused"},
+		{"Subscriptions", "ann-token", "POST", "/admin/subscriptions/apply", `{}`, "ann subscriptions apply (projects shop outlet) 1 done"},
+		{"a Subscription's secrets", "ann-token", "POST", "/admin/subscriptions/apply", `{"project":"shop","destination":true}`, "ann subscriptions apply (projects shop, the destination sent again) 1 done"},
+		{"a Subscription that fails", "ann-token", "POST", "/admin/subscriptions/rm", `{"project":"outlet","yes":true}`, "ann subscriptions rm (projects outlet) 0 failed"},
+		{"a Subscription of a project that may be any text", "ann-token", "POST", "/admin/subscriptions/rm", `{"project":"jane@example.com","yes":true}`, "ann subscriptions rm () 0 refused"},
 		{"a viewer", "looks", "POST", "/admin/dead/drop", `{"all":true}`, ""},
 		{"nobody", "wrong", "POST", "/admin/dead/drop", `{"all":true}`, ""},
 		{"a look", "ann-token", "GET", "/admin/dead", ``, ""},
@@ -53,6 +58,7 @@ func TestAuditLines(t *testing.T) {
 			var log bytes.Buffer
 			o := full()
 			o.Jobs = work{"bulk-1": {"running"}}
+			o.Subscribing = subscribed{}
 			o.Tokens, o.Audit, o.Log = tokens("ann-token"), kept, slog.New(slog.NewTextHandler(&log, nil))
 			o.Put = func(_ context.Context, body []byte) (int, error) { return len(elements(body)), nil }
 			s := newServer(t, o)
@@ -182,7 +188,26 @@ type starter struct {
 	by *string
 }
 
-func (s starter) Start(ctx context.Context, r JobRequest) (any, error) {
+func (s starter) Start(ctx context.Context, r JobRequest) (any, string, error) {
 	*s.by = r.By
 	return s.work.Start(ctx, r)
+}
+
+// subscribed has the projects shop, whose Subscription differs, and outlet,
+// whose does not and cannot be removed.
+type subscribed struct{ Subscribing }
+
+func (subscribed) Apply(_ context.Context, r SubscriptionRequest) (SubscriptionsDone, error) {
+	did := SubscriptionsDone{All: []string{}, Projects: []string{"shop", "outlet"}, Changed: 1}
+	if r.Project != "" {
+		did.Projects = []string{r.Project}
+	}
+	return did, nil
+}
+
+func (subscribed) Remove(_ context.Context, r SubscriptionRequest) (SubscriptionsDone, error) {
+	if r.Project != "outlet" {
+		return SubscriptionsDone{}, invalid("no account has a subscription of that project")
+	}
+	return SubscriptionsDone{Projects: []string{"outlet"}}, errors.New("down")
 }

@@ -12,16 +12,17 @@ import (
 
 // Jobs starts and follows long work. Its methods may be called at once. What
 // they return is answered as JSON; ErrNotFound and ErrInvalid choose the
-// answer.
+// answer. On, of those that change something, names the job for the audit
+// trail: its id and project.
 type Jobs interface {
-	Start(ctx context.Context, r JobRequest) (any, error)
+	Start(ctx context.Context, r JobRequest) (one any, on string, err error)
 	List() any
 	Get(id string) (any, error)
 	// Follow gives the job as it is, and again whenever it has changed, until
 	// it has ended or ctx is done.
 	Follow(ctx context.Context, id string) iter.Seq[any]
-	Stop(ctx context.Context, id string) (any, error)
-	Resume(ctx context.Context, id string) (any, error)
+	Stop(ctx context.Context, id string) (one any, on string, err error)
+	Resume(ctx context.Context, id string) (one any, on string, err error)
 }
 
 // A JobRequest asks for a job.
@@ -44,31 +45,31 @@ func (s *Server) jobShow(w http.ResponseWriter, r *http.Request) {
 func (s *Server) jobStart(w http.ResponseWriter, r *http.Request) {
 	var q JobRequest
 	err := s.strict(w, r, &q, `{"kind":"…","project":"…","spec":{…}}`)
-	var v any
-	if err == nil {
-		q.By = caller(r)
-		v, err = s.o.Jobs.Start(r.Context(), q)
+	if err != nil {
+		fail(w, err)
+		return
 	}
-	if err == nil {
-		note(r, q.Kind, 1)
-	}
-	respond(w, v, err)
+	q.By = caller(r)
+	one, on, err := s.o.Jobs.Start(r.Context(), q)
+	respondNoted(w, r, one, on, err)
 }
 
 func (s *Server) jobStop(w http.ResponseWriter, r *http.Request) {
-	v, err := s.o.Jobs.Stop(r.Context(), r.PathValue("id"))
-	if err == nil {
-		note(r, r.PathValue("id"), 1)
-	}
-	respond(w, v, err)
+	one, on, err := s.o.Jobs.Stop(r.Context(), r.PathValue("id"))
+	respondNoted(w, r, one, on, err)
 }
 
 func (s *Server) jobResume(w http.ResponseWriter, r *http.Request) {
-	v, err := s.o.Jobs.Resume(r.Context(), r.PathValue("id"))
+	one, on, err := s.o.Jobs.Resume(r.Context(), r.PathValue("id"))
+	respondNoted(w, r, one, on, err)
+}
+
+// respondNoted answers, and notes what was done to a job.
+func respondNoted(w http.ResponseWriter, r *http.Request, one any, on string, err error) {
 	if err == nil {
-		note(r, r.PathValue("id"), 1)
+		note(r, on, 1)
 	}
-	respond(w, v, err)
+	respond(w, one, err)
 }
 
 // jobEvents answers with a line of JSON for each change, until the job has

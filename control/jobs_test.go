@@ -27,17 +27,24 @@ func (w work) of(id string, i int) (any, error) {
 	return state{id, w[id][i%len(w[id])]}, nil
 }
 
-func (w work) Start(_ context.Context, r JobRequest) (any, error) {
+func (w work) Start(_ context.Context, r JobRequest) (any, string, error) {
 	if r.Kind != "bulk" {
-		return nil, invalid("no kind %q", r.Kind)
+		return nil, "", invalid("no kind %q", r.Kind)
 	}
-	return state{r.Kind + "-1", r.Project + string(r.Spec)}, nil
+	return state{r.Kind + "-1", r.Project + string(r.Spec)}, "bulk-1 project shop", nil
 }
 
-func (w work) List() any                                        { return []state{} }
-func (w work) Get(id string) (any, error)                       { return w.of(id, 0) }
-func (w work) Stop(_ context.Context, id string) (any, error)   { return w.of(id, len(w[id])-1) }
-func (w work) Resume(_ context.Context, id string) (any, error) { return w.of(id, 0) }
+func (w work) named(id string, i int) (any, string, error) {
+	one, err := w.of(id, i)
+	return one, id + " project shop", err
+}
+
+func (w work) List() any                  { return []state{} }
+func (w work) Get(id string) (any, error) { return w.of(id, 0) }
+func (w work) Stop(_ context.Context, id string) (any, string, error) {
+	return w.named(id, len(w[id])-1)
+}
+func (w work) Resume(_ context.Context, id string) (any, string, error) { return w.named(id, 0) }
 func (w work) Follow(_ context.Context, id string) iter.Seq[any] {
 	return func(yield func(any) bool) {
 		for _, s := range w[id] {

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"net/http"
+	"strings"
 )
 
 // Subscribing compares, makes, repairs and removes the commercetools
@@ -14,10 +15,31 @@ type Subscribing interface {
 	Plan(ctx context.Context, project string) (any, error)
 	// Check says whether each is there, delivers, and is as configured.
 	Check(ctx context.Context, project string) (any, error)
-	// Apply does it, and says what that was.
-	Apply(ctx context.Context, r SubscriptionRequest) (any, error)
-	// Remove removes them.
-	Remove(ctx context.Context, r SubscriptionRequest) (any, error)
+	// Apply does it, and says what that was: after an error what was done until
+	// then.
+	Apply(ctx context.Context, r SubscriptionRequest) (SubscriptionsDone, error)
+	// Remove removes them, and says so as Apply does.
+	Remove(ctx context.Context, r SubscriptionRequest) (SubscriptionsDone, error)
+}
+
+// SubscriptionsDone is what Apply or Remove did.
+type SubscriptionsDone struct {
+	All      any      // the answer
+	Projects []string // whose Subscription was worked
+	Changed  int      // of how many of them something was done
+}
+
+// note adds to the audit line of a request what was done for it.
+func (d SubscriptionsDone) note(r *http.Request, resent bool) {
+	on := ""
+	switch {
+	case len(d.Projects) == 0:
+	case resent:
+		on = "projects " + strings.Join(d.Projects, " ") + ", the destination sent again"
+	default:
+		on = "projects " + strings.Join(d.Projects, " ")
+	}
+	note(r, on, d.Changed)
 }
 
 // A SubscriptionRequest is the body of POST /admin/subscriptions/apply and of
@@ -44,8 +66,9 @@ func (s *Server) subscriptionApply(w http.ResponseWriter, r *http.Request) {
 		fail(w, err)
 		return
 	}
-	all, err := s.o.Subscribing.Apply(r.Context(), q)
-	respond(w, all, err)
+	did, err := s.o.Subscribing.Apply(r.Context(), q)
+	did.note(r, q.Destination)
+	respond(w, did.All, err)
 }
 
 func (s *Server) subscriptionRemove(w http.ResponseWriter, r *http.Request) {
@@ -58,6 +81,7 @@ func (s *Server) subscriptionRemove(w http.ResponseWriter, r *http.Request) {
 		fail(w, err)
 		return
 	}
-	all, err := s.o.Subscribing.Remove(r.Context(), q)
-	respond(w, all, err)
+	did, err := s.o.Subscribing.Remove(r.Context(), q)
+	did.note(r, false)
+	respond(w, did.All, err)
 }
