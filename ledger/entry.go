@@ -67,7 +67,8 @@ type Entry struct {
 	// Passing marks what was written before a write to Fluent, and is of no use
 	// once there is a newer entry.
 	Passing bool `json:"passing,omitempty"`
-	// Runs are the last few runs that have counted the resource.
+	// Runs are the runs that have counted the resource: all that have not ended,
+	// and the last few of the others.
 	Runs []string `json:"runs,omitempty"`
 }
 

@@ -19,7 +19,8 @@ import (
 //
 //	read = written + unchanged + merged + skipped + dead + waiting
 
-// runsKept is of how many runs an entry knows that they have counted it.
+// runsKept is of how many runs that are over an entry knows at least that they
+// have counted it: their notifications may still wait.
 const runsKept = 8
 
 // countRuns counts what became of a resource for the runs whose notifications
@@ -45,7 +46,32 @@ func (c *conclusion) countRuns(answers []answer) {
 		c.runs[run] = t
 		c.entry.Runs = append(c.entry.Runs, run)
 	}
-	c.entry.Runs = c.entry.Runs[max(0, len(c.entry.Runs)-runsKept):]
+}
+
+// keepRuns drops the oldest of the runs that have counted a resource, but none
+// that has not ended: it may be stopped, and go on after any number of others.
+// counted are those that count it now.
+func (c *committer) keepRuns(runs []string, counted map[string]Totals) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	live := func(run string) bool {
+		_, counts := c.totals.Runs[run]
+		_, now := counted[run]
+		return counts || now
+	}
+	over := -runsKept
+	for _, run := range runs {
+		if !live(run) {
+			over++
+		}
+	}
+	return slices.DeleteFunc(runs, func(run string) bool {
+		if over <= 0 || live(run) {
+			return false
+		}
+		over--
+		return true
+	})
 }
 
 // tells is how much an outcome says of its resource: of notifications that are

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 )
@@ -22,5 +23,28 @@ func TestRuns(t *testing.T) {
 	}
 	if got := r.ledger.Runs(); !slices.Equal(got, []string{"bulk-2"}) {
 		t.Errorf("runs are %q", got)
+	}
+}
+
+// What an entry remembers of runs that are over has an end.
+func TestRunsThatAreOver(t *testing.T) {
+	r := newRig(t)
+	for i := range 12 {
+		n := note(uint64(i+1), 1)
+		n.Run = fmt.Sprint("bulk-", i)
+		r.settle(say(nil), n)
+		if i < 2 {
+			continue // stopped
+		}
+		if err := r.ledger.EndRun(t.Context(), n.Run); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := note(20, 1)
+	n.Run = "bulk-12"
+	r.settle(say(nil), n)
+	want := []string{"bulk-0", "bulk-1", "bulk-4", "bulk-5", "bulk-6", "bulk-7", "bulk-8", "bulk-9", "bulk-10", "bulk-11", "bulk-12"}
+	if got := r.timeline(jane)[0].Runs; !slices.Equal(got, want) {
+		t.Errorf("runs are %q, want %q", got, want)
 	}
 }

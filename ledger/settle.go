@@ -136,6 +136,7 @@ func (l *Ledger) step(r *resource) *step {
 		told = nil // it speaks of all of them
 	}
 	c := conclude(r.last.Entry, r.answers[:s.n], told, l.o.Floor(r.ref.Project), time.Now().UTC())
+	c.entry.Runs = l.commits.keepRuns(c.entry.Runs, c.runs)
 	s.entry = c.entry
 	if c.news {
 		if s.part, s.err = newPart(r.ref, r.last.seq, c); s.part != nil {

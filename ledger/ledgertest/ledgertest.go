@@ -81,6 +81,7 @@ func Run(t *testing.T, h Harness) {
 		{"adopted, known and marked", adopted},
 		{"a run counts each resource once", runCountsOnce},
 		{"a run counts what became of the one it was merged into", runCountsFate},
+		{"a run that has not ended is remembered over any number of others", runOutlivesOthers},
 		{"what a run has counted is remembered with the resource", runIsRemembered},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -2,6 +2,7 @@ package ledgertest
 
 import (
 	"context"
+	"fmt"
 	"maps"
 
 	"github.com/ct2fluent/ct2fluent"
@@ -64,6 +65,30 @@ func runCountsFate(d *desk) {
 	))
 	d.runCounts("bulk-1", map[string]uint64{"written": 2})
 	d.counts(map[string]uint64{"written": 2, "merged": 2})
+}
+
+// A run is stopped, many others come and end, and it goes on: its last page is
+// put once more.
+func runOutlivesOthers(d *desk) {
+	d.settles(d.ledger, says(nil), batch(of("bulk-1", note(1, jane, 1))), "written")
+	for i := range 30 {
+		run := fmt.Sprint("bulk-", i+2)
+		d.settles(d.ledger, says(ct2fluent.Skip("known")), batch(of(run, note(uint64(i+2), jane, 1))), "skipped")
+		if i == 15 {
+			continue // stopped too
+		}
+		if err := d.ledger.EndRun(d.t.Context(), run); err != nil {
+			d.t.Fatal(err)
+		}
+	}
+	d.restart()
+	d.settles(d.ledger, says(ct2fluent.Skip("known")), batch(
+		of("bulk-1", note(40, jane, 1)), of("bulk-17", note(41, jane, 1)),
+		of("bulk-31", note(42, jane, 1)), // over, and it waited still
+	), "skipped", "skipped", "skipped")
+	d.runCounts("bulk-1", map[string]uint64{"written": 1})
+	d.runCounts("bulk-17", map[string]uint64{"skipped known": 1})
+	d.runCounts("bulk-31", map[string]uint64{})
 }
 
 // An entry without an outcome, and one of another process, keep what was
