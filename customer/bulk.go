@@ -239,10 +239,14 @@ func (b *Bulk) Run(ctx context.Context, id string, spec BulkSpec, keep Carrier) 
 	if err := r.prepare(ctx); err != nil {
 		return err
 	}
+	parts, err := r.loadParts(ctx)
+	if err != nil {
+		return err
+	}
 	telling, stop := context.WithCancel(ctx)
 	var teller sync.WaitGroup
 	teller.Go(func() { r.tellOn(telling) })
-	err = r.work(ctx)
+	err = r.work(ctx, parts)
 	stop()
 	teller.Wait()
 	if err != nil {
@@ -253,11 +257,11 @@ func (b *Bulk) Run(ctx context.Context, id string, spec BulkSpec, keep Carrier) 
 }
 
 // work reads all parts and waits until what was put is settled.
-func (r *bulkRun) work(ctx context.Context) error {
+func (r *bulkRun) work(ctx context.Context, parts []bulkPart) error {
 	reading, ctx2 := errgroup.WithContext(ctx)
 	reading.SetLimit(r.spec.Ranges)
-	for i := range r.plan.Parts {
-		reading.Go(func() error { return r.readPart(ctx2, i) })
+	for _, part := range parts {
+		reading.Go(func() error { return r.readPart(ctx2, part) })
 	}
 	if err := reading.Wait(); err != nil {
 		if ctx.Err() != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -109,33 +110,26 @@ func nonEmpty(texts ...string) (all []string) {
 type flight struct {
 	pages []*bulkPage
 	at    map[string]int // how many of them have a customer
+	// unknown says that customers were put again before the process began, and
+	// it is not known whether they are settled.
+	unknown bool
+	// lost says that what was put went without an outcome.
+	lost bool
 }
 
-// once takes the customers out of the run that it has put before: changed since,
-// though before until, as clocks differ. They are put all the same.
+// once marks the customers of a page that the run has put before: changed
+// since, though before until, as clocks differ. They are put all the same.
 func (r *bulkRun) once(ctx context.Context, ns []ct2fluent.Notification, kept *bulkPage) error {
-	refs := make([]ct2fluent.Ref, len(ns))
-	for i := range ns {
-		refs[i] = ns[i].Ref
-	}
-	var counted map[ct2fluent.Ref]bool
-	err := r.retry(ctx, func() (err error) {
-		counted, err = r.Ledger.Counted(ctx, r.id, refs...)
-		return err
-	})
+	counted, err := r.counted(ctx, kept.IDs)
 	if err != nil {
 		return err
 	}
-	var ids []string
-	var versions []int64
 	for i := range ns {
 		if counted[ns[i].Ref] || r.moved.at[ns[i].Ref.ID] > 0 {
 			ns[i].Run = ""
-			continue
+			kept.Again = append(kept.Again, ns[i].Ref.ID)
 		}
-		ids, versions = append(ids, kept.IDs[i]), append(versions, kept.Versions[i])
 	}
-	kept.IDs, kept.Versions = ids, versions
 	return nil
 }
 
@@ -154,10 +148,47 @@ func (r *bulkRun) follow(ctx context.Context, page *bulkPage) error {
 	return r.confirm(ctx)
 }
 
+// calm is called when nothing of the project waits: what was put again has its
+// outcome.
+func (r *bulkRun) calm() {
+	r.moved.unknown = false
+	for _, page := range r.moved.pages {
+		page.calm = true
+	}
+}
+
+// repeats tells whether customers that were put again may wait.
+func (r *bulkRun) repeats() bool {
+	return r.moved.unknown || slices.ContainsFunc(r.moved.pages, func(p *bulkPage) bool { return len(p.Again) > 0 && !p.calm })
+}
+
+// through tells whether those of a page that were put again have been worked.
+// One that has died or was filtered is not known to be: that waits for calm.
+func (r *bulkRun) through(ctx context.Context, page *bulkPage) (bool, error) {
+	if len(page.Again) == 0 || page.calm {
+		return true, nil
+	}
+	refs := r.refs(page.Again)
+	var known map[ct2fluent.Ref]ct2fluent.Memory
+	err := r.retry(ctx, func() (err error) {
+		known, err = r.Ledger.Recall(ctx, refs...)
+		return err
+	})
+	if err != nil {
+		return false, err
+	}
+	for i, id := range page.IDs {
+		if slices.Contains(page.Again, id) && known[r.ref(id)].Version < page.Versions[i] {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
 // confirms tells whether the run may move the confirmed moment: it leaves no
 // customer out, and no time between.
 func (r *bulkRun) confirms(ctx context.Context) (bool, error) {
-	if r.spec.DryRun || !r.spec.whole() {
+	if r.spec.DryRun || !r.spec.whole() || r.moved.lost {
 		return false, nil
 	}
 	if r.plan.From == nil {
@@ -175,20 +206,13 @@ func (r *bulkRun) confirms(ctx context.Context) (bool, error) {
 func (r *bulkRun) confirm(ctx context.Context) error {
 	for len(r.moved.pages) > 0 {
 		page := r.moved.pages[0]
-		refs := make([]ct2fluent.Ref, len(page.IDs))
-		for i, id := range page.IDs {
-			refs[i] = r.ref(id)
-		}
-		var counted map[ct2fluent.Ref]bool
-		err := r.retry(ctx, func() (err error) {
-			counted, err = r.Ledger.Counted(ctx, r.id, refs...)
-			return err
-		})
-		if err != nil {
+		ids := page.counting()
+		counted, err := r.counted(ctx, ids)
+		if err != nil || len(counted) < len(ids) {
 			return err
 		}
-		if len(counted) < len(refs) {
-			return nil
+		if through, err := r.through(ctx, page); err != nil || !through {
+			return err
 		}
 		for _, id := range page.IDs {
 			if r.moved.at[id]--; r.moved.at[id] == 0 {

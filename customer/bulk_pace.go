@@ -107,28 +107,33 @@ func (r *bulkRun) addRead(n int) {
 // waits for is taken to be nowhere.
 const lostAfter = 5 * time.Second
 
-// settle waits until all that was read is settled.
+// settle waits until all that was read is settled, and what was put again.
 func (r *bulkRun) settle(ctx context.Context) error {
 	var idle time.Time
 	for ctx.Err() == nil {
 		p := r.progress()
-		if p.Outstanding == 0 {
-			return r.confirm(ctx)
-		}
 		if err := r.confirm(ctx); err != nil {
 			return err
+		}
+		if p.Outstanding == 0 && !r.repeats() {
+			return nil
 		}
 		switch now := time.Now(); {
 		case !r.Idle():
 			idle = time.Time{}
 		case idle.IsZero():
 			idle = now
+		case now.Sub(idle) > lostAfter && p.Outstanding == 0:
+			r.calm()
+			return r.confirm(ctx)
 		case now.Sub(idle) > lostAfter:
 			// A reading that gives a customer twice, or somebody else who has
 			// removed notifications: to wait for them would be for ever.
 			r.keep.Log().Warn("fewer customers settled than were read, and none waits: they came twice, or were removed from the queue",
 				"read", p.Read, "settled", p.Read-p.Outstanding)
 			r.addRead(-p.Outstanding)
+			r.moved.lost = r.plan.From != nil
+			r.calm()
 			return r.confirm(ctx)
 		}
 		sleep(ctx, look)

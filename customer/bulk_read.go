@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -17,9 +18,11 @@ type bulkPlace struct {
 	Read int      `json:"read"` // of these
 	// Page is what may have been put after that: it is written before the page
 	// is put.
-	Page *bulkPage   `json:"page,omitempty"`
-	Done bool        `json:"done,omitempty"`
-	Sum  *Comparison `json:"sum,omitempty"` // of a dry run
+	Page *bulkPage `json:"page,omitempty"`
+	// Again says that a customer was put once more, which no count tells of.
+	Again bool        `json:"again,omitempty"`
+	Done  bool        `json:"done,omitempty"`
+	Sum   *Comparison `json:"sum,omitempty"` // of a dry run
 }
 
 // A bulkMark is a place in the order of a reading: after an id, or in the
@@ -33,32 +36,72 @@ type bulkMark struct {
 type bulkPage struct {
 	IDs      []string `json:"ids"`
 	Versions []int64  `json:"versions"`
-	Next     bulkMark `json:"next"`
-	Last     bool     `json:"last,omitempty"`
+	// Again are those of the customers that the run has put before: they are put
+	// all the same, and do not count.
+	Again []string `json:"again,omitempty"`
+	Next  bulkMark `json:"next"`
+	Last  bool     `json:"last,omitempty"`
+
+	calm bool // since it was put, nothing of the project waited
+}
+
+// counting are the customers of the page that count for the run.
+func (p *bulkPage) counting() []string {
+	if len(p.Again) == 0 {
+		return p.IDs
+	}
+	return slices.DeleteFunc(slices.Clone(p.IDs), func(id string) bool { return slices.Contains(p.Again, id) })
+}
+
+// A bulkPart is a part of the run, from its checkpoint on.
+type bulkPart struct {
+	i     int
+	place bulkPlace
+	found bool                     // it has a checkpoint
+	left  []ct2fluent.Notification // of the page that may have been put, those that are to be put again
+}
+
+func partName(i int) string { return "part-" + strconv.Itoa(i) }
+
+// loadParts reads the checkpoints of all parts. What they have read counts from
+// then on, as what is settled of it does.
+func (r *bulkRun) loadParts(ctx context.Context) ([]bulkPart, error) {
+	parts := make([]bulkPart, len(r.plan.Parts))
+	for i := range parts {
+		p := &parts[i]
+		p.i = i
+		var err error
+		if p.found, err = r.load(ctx, partName(i), &p.place); err != nil {
+			return nil, err
+		}
+		if !p.found {
+			p.place.At.Change = r.plan.From
+		}
+		r.addRead(p.place.Read)
+		r.setSum(i, p.place.Sum)
+		if page := p.place.Page; page != nil {
+			if p.left, err = r.left(ctx, page); err != nil {
+				return nil, err
+			}
+			r.addRead(len(page.IDs) - len(p.left))
+		}
+	}
+	return parts, nil
 }
 
 // readPart reads a part from its checkpoint to its end.
-func (r *bulkRun) readPart(ctx context.Context, i int) error {
-	name := "part-" + strconv.Itoa(i)
-	var p bulkPlace
-	found, err := r.load(ctx, name, &p)
-	if err != nil {
-		return err
-	}
-	if !found {
-		p.At.Change = r.plan.From
-	}
-	r.addRead(p.Read)
-	r.setSum(i, p.Sum)
+func (r *bulkRun) readPart(ctx context.Context, part bulkPart) error {
+	i, p := part.i, part.place
 	if p.Page != nil {
-		if err := r.putAgain(ctx, p.Page); err != nil {
+		if err := r.put(ctx, part.left); err != nil {
 			return err
 		}
 		p = p.after()
 	}
-	if found && r.plan.From != nil && !r.spec.DryRun {
+	if part.found && r.plan.From != nil && !r.spec.DryRun {
 		// Which customers of before still wait is not known any more, and the
 		// confirmed moment must not pass them.
+		r.moved.unknown = p.Again
 		if err := r.settle(ctx); err != nil {
 			return err
 		}
@@ -73,7 +116,7 @@ func (r *bulkRun) readPart(ctx context.Context, i int) error {
 		if r.spec.DryRun {
 			err = r.comparePage(ctx, i, page, &p)
 		} else {
-			err = r.putPage(ctx, name, page, next, &p)
+			err = r.putPage(ctx, partName(i), page, next, &p)
 		}
 		if err != nil {
 			return err
@@ -81,7 +124,7 @@ func (r *bulkRun) readPart(ctx context.Context, i int) error {
 		p.Page = next
 		p = p.after()
 		if r.spec.DryRun || p.Done {
-			if err := r.save(ctx, name, p); err != nil {
+			if err := r.save(ctx, partName(i), p); err != nil {
 				return err
 			}
 		}
@@ -91,7 +134,8 @@ func (r *bulkRun) readPart(ctx context.Context, i int) error {
 
 // after is the place once the page is put.
 func (p bulkPlace) after() bulkPlace {
-	p.At, p.Read, p.Done, p.Page = p.Page.Next, p.Read+len(p.Page.IDs), p.Page.Last, nil
+	p.Again = p.Again || len(p.Page.Again) > 0
+	p.At, p.Read, p.Done, p.Page = p.Page.Next, p.Read+len(p.Page.IDs)-len(p.Page.Again), p.Page.Last, nil
 	return p
 }
 
@@ -157,29 +201,43 @@ func (r *bulkRun) putPage(ctx context.Context, name string, page *commercetools.
 	return r.follow(ctx, kept)
 }
 
-// putAgain puts the customers of a page that may have been put before, without
-// the page: the handler reads them.
-func (r *bulkRun) putAgain(ctx context.Context, page *bulkPage) error {
-	refs := make([]ct2fluent.Ref, len(page.IDs))
-	for i, id := range page.IDs {
-		refs[i] = r.ref(id)
-	}
-	var counted map[ct2fluent.Ref]bool
-	err := r.retry(ctx, func() (err error) {
-		counted, err = r.Ledger.Counted(ctx, r.id, refs...)
-		return err
-	})
+// left are the customers of a page that may have been put before, but for those
+// that have counted. They come without the page: the handler reads them.
+func (r *bulkRun) left(ctx context.Context, page *bulkPage) ([]ct2fluent.Notification, error) {
+	counted, err := r.counted(ctx, page.IDs)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var ns []ct2fluent.Notification
 	for i, id := range page.IDs {
-		if !counted[refs[i]] {
-			ns = append(ns, r.notification(id, page.Versions[i]))
+		n := r.notification(id, page.Versions[i])
+		switch {
+		case slices.Contains(page.Again, id):
+			n.Run = ""
+		case counted[n.Ref]:
+			continue
 		}
+		ns = append(ns, n)
 	}
-	r.addRead(len(page.IDs) - len(ns))
-	return r.put(ctx, ns)
+	return ns, nil
+}
+
+// counted tells which customers the run has counted.
+func (r *bulkRun) counted(ctx context.Context, ids []string) (counted map[ct2fluent.Ref]bool, err error) {
+	refs := r.refs(ids)
+	err = r.retry(ctx, func() (err error) {
+		counted, err = r.Ledger.Counted(ctx, r.id, refs...)
+		return err
+	})
+	return counted, err
+}
+
+func (r *bulkRun) refs(ids []string) []ct2fluent.Ref {
+	refs := make([]ct2fluent.Ref, len(ids))
+	for i, id := range ids {
+		refs[i] = r.ref(id)
+	}
+	return refs
 }
 
 func (r *bulkRun) ref(id string) ct2fluent.Ref {
