@@ -213,6 +213,15 @@ func (s *Server) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return b, nil
 }
 
+// noBody passes over a body that nobody needs. Left unread, a large one would
+// have the connection cut before its sender has read the answer.
+func (s *Server) noBody(w http.ResponseWriter, r *http.Request) error {
+	if _, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, s.o.MaxBody)); err != nil {
+		return invalid("body: %w", err)
+	}
+	return nil
+}
+
 func number(r *http.Request, key string, otherwise uint64) (uint64, error) {
 	text := r.URL.Query().Get(key)
 	if text == "" {

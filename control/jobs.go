@@ -55,11 +55,19 @@ func (s *Server) jobStart(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) jobStop(w http.ResponseWriter, r *http.Request) {
+	if err := s.noBody(w, r); err != nil {
+		fail(w, err)
+		return
+	}
 	one, on, err := s.o.Jobs.Stop(r.Context(), r.PathValue("id"))
 	respondNoted(w, r, one, on, err)
 }
 
 func (s *Server) jobResume(w http.ResponseWriter, r *http.Request) {
+	if err := s.noBody(w, r); err != nil {
+		fail(w, err)
+		return
+	}
 	one, on, err := s.o.Jobs.Resume(r.Context(), r.PathValue("id"))
 	respondNoted(w, r, one, on, err)
 }

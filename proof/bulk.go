@@ -23,6 +23,9 @@ const bulkKills = 10
 // change, and counts to the customer.
 func bulk(ctx context.Context, p *prover) error {
 	n, poorly := pick(p, 6000, 100_000), pick(p, 40, 400)
+	if p.customers > 0 {
+		n = p.customers
+	}
 	w, err := p.newWorld(ctx, setup{
 		// So slow that there is a way to be killed on.
 		config: "queue: { store: STORE, workers: 3, batch-size: 50 }\n",
@@ -128,6 +131,9 @@ func (w *world) killedOnItsWay(ctx context.Context, spec customer.BulkSpec, rng 
 	})
 }
 
+// bulkWithin is how long a run may take.
+const bulkWithin = time.Hour
+
 // bulkRun starts a run over all customers and has each look at it, until it is
 // done.
 func (w *world) bulkRun(ctx context.Context, spec customer.BulkSpec, each func(customer.BulkProgress) error) (p customer.BulkProgress, err error) {
@@ -139,7 +145,7 @@ func (w *world) bulkRun(ctx context.Context, spec customer.BulkSpec, each func(c
 	if err := w.ask(http.MethodPost, "/admin/jobs", control.JobRequest{Kind: "bulk", Spec: doc}, &one); err != nil {
 		return p, err
 	}
-	for deadline := time.Now().Add(10 * time.Minute); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(bulkWithin); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(5 * time.Millisecond) {
 		if err := w.ask(http.MethodGet, "/admin/jobs/"+one.ID, nil, &one); err != nil {
 			return p, fmt.Errorf("%w\n%s", err, w.lastSaid())
 		}

@@ -67,6 +67,8 @@ type prover struct {
 	out    io.Writer
 	// soakFor is how long the soak takes; 0: as the form has it.
 	soakFor time.Duration
+	// customers are those of bulk; 0: as the form has it.
+	customers int
 
 	mu    sync.Mutex
 	notes []string
@@ -131,11 +133,12 @@ func main() {
 	strict := flag.Bool("strict", os.Getenv("CI") != "", "a proof that cannot run here is a failure; the default where CI is set")
 	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "of everything that is random here; when processes run is not")
 	soakFor := flag.Duration("soak", 0, "how long the soak takes; default 40s, an hour with -long")
+	customers := flag.Int("customers", 0, "how many customers bulk has; default 6,000, 100,000 with -long")
 	binary := flag.String("binary", "", "the ct2fluent to be proved; default: built from this tree")
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer cancel()
-	code, err := run(ctx, options{*only, *long, *device, *strict, *seed, *soakFor, *binary})
+	code, err := run(ctx, options{*only, *long, *device, *strict, *seed, *soakFor, *customers, *binary})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "proof:", err)
 	}
@@ -148,6 +151,7 @@ type options struct {
 	long, device, strict bool
 	seed                 uint64
 	soakFor              time.Duration
+	customers            int
 	binary               string
 }
 
@@ -183,7 +187,7 @@ func run(ctx context.Context, o options) (code int, err error) {
 	for _, one := range chosen {
 		fmt.Printf("%s: %s\n", one.name, one.about)
 		p := &prover{
-			binary: o.binary, long: o.long, device: o.device, strict: o.strict, seed: o.seed, soakFor: o.soakFor, out: os.Stdout,
+			binary: o.binary, long: o.long, device: o.device, strict: o.strict, seed: o.seed, soakFor: o.soakFor, customers: o.customers, out: os.Stdout,
 		}
 		if p.dir, err = os.MkdirTemp(dir, one.name+"-*"); err != nil {
 			return 3, err

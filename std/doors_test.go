@@ -332,14 +332,28 @@ func path(route control.Route) string {
 	return p
 }
 
-// ask is the status of one request.
+// ask is the status of one request. A large body may still be on its way when
+// the answer comes and the connection is closed: then a client now and then
+// loses the answer, and asks again.
 func (d *doorway) ask(route control.Route, who, body string, headers ...string) int {
+	for try := 1; ; try++ {
+		status, err := d.askOnce(route, who, body, headers...)
+		if err == nil {
+			return status
+		}
+		if try == 5 || len(body) < 1<<20 {
+			d.Errorf("%s %s as %q: %v", route.Method, route.Path, who, err)
+			return 0
+		}
+	}
+}
+
+func (d *doorway) askOnce(route control.Route, who, body string, headers ...string) (int, error) {
 	ctx, cancel := context.WithTimeout(d.Context(), 30*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, route.Method, "http://"+d.addr+path(route), strings.NewReader(body))
 	if err != nil {
-		d.Errorf("%s %s: %v", route.Method, route.Path, err)
-		return 0
+		return 0, err
 	}
 	if token := d.tokens[who]; token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
@@ -350,15 +364,14 @@ func (d *doorway) ask(route control.Route, who, body string, headers ...string) 
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)
 	if err != nil {
-		d.Errorf("%s %s as %q: %v", route.Method, route.Path, who, err)
-		return 0
+		return 0, err
 	}
 	defer resp.Body.Close()
 	if strings.HasPrefix(route.Path, "/debug/pprof/") {
 		// One profile is made at a time. A stream of events need not end.
 		_, _ = io.Copy(io.Discard, resp.Body)
 	}
-	return resp.StatusCode
+	return resp.StatusCode, nil
 }
 
 // entered are the statuses of who got in, whatever the route thought of it.
