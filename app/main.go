@@ -70,7 +70,7 @@ func exitCode(err error) int {
 	switch {
 	case errors.As(err, &bad), errors.Is(err, ErrConfig), errors.Is(err, errUsage), errors.Is(err, control.ErrRefused):
 		return exitConfig
-	case errors.Is(err, ErrSurroundings), errors.Is(err, control.ErrNotRunning), errors.Is(err, control.ErrAddress):
+	case errors.Is(err, ErrSurroundings), errors.Is(err, control.ErrNotRunning), errors.Is(err, control.ErrHangs), errors.Is(err, control.ErrAddress):
 		return exitSurroundings
 	}
 	return exitFailed

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // Errors of a Client that tell what to do.
@@ -44,9 +45,10 @@ func (e *Error) Is(target error) bool {
 
 // A Client asks a running process. It is safe for concurrent use.
 type Client struct {
-	base  string
-	token string
-	http  *http.Client
+	base     string
+	token    string
+	http     *http.Client
+	patience time.Duration
 }
 
 // Dial makes a Client of a process: where is the path of its control file, or
@@ -75,7 +77,7 @@ func Dial(where, token string) (*Client, error) {
 	if !strings.Contains(base, "://") {
 		base = "http://" + base
 	}
-	return &Client{strings.TrimSuffix(base, "/"), token, &http.Client{Transport: transport}}, nil
+	return &Client{strings.TrimSuffix(base, "/"), token, &http.Client{Transport: transport}, patience}, nil
 }
 
 func isAddress(where string) bool {
@@ -88,7 +90,7 @@ func isAddress(where string) bool {
 
 // Do sends a request and decodes the JSON of a successful answer into out,
 // unless that is nil. A body may be nil, an io.Reader sent as it is, or a
-// value sent as JSON. Errors: ErrNotRunning, ErrRefused, or an *Error.
+// value sent as JSON. Errors: ErrNotRunning, ErrHangs, ErrRefused, or an *Error.
 func (c *Client) Do(ctx context.Context, method, path string, body, out any) error {
 	res, err := c.send(ctx, method, path, body)
 	if err != nil {
@@ -111,16 +113,28 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w", method, path, err)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, c.base+path, r)
+	v := c.watch(ctx)
+	req, err := http.NewRequestWithContext(v, method, c.base+path, r)
 	if err != nil {
+		v.over()
 		return nil, err
 	}
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
 	res, err := c.http.Do(req)
-	if err != nil && ctx.Err() != nil {
+	if err != nil {
+		v.over()
+	} else {
+		res.Body = &watched{res.Body, v}
+	}
+	switch why := v.why(); {
+	case err != nil && ctx.Err() != nil:
 		return nil, ctx.Err()
+	case err != nil && why != nil && method == http.MethodGet:
+		return nil, why
+	case err != nil && why != nil:
+		return nil, fmt.Errorf("%w; it may still do what was asked for", why)
 	}
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "dial" || err != nil && method == http.MethodGet {

@@ -126,6 +126,8 @@ func (c *Client) Lines(ctx context.Context, path string, each func(line json.Raw
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case errors.Is(err, ErrHangs):
+			return err
 		case err != nil:
 			return fmt.Errorf("GET %s: %w: %w", path, io.ErrUnexpectedEOF, err)
 		}
