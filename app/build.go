@@ -39,6 +39,7 @@ type App struct {
 	jobs     *job.Jobs
 	watcher  *watcher
 	pauses   *pauses
+	mayFail  []fallible
 	closing  []io.Closer
 	beside   []func(context.Context) error
 	accounts []Account
@@ -145,6 +146,9 @@ func (a *App) handlers(p *plan) error {
 		}
 		if c, ok := h.(io.Closer); ok {
 			a.closing = append(a.closing, c)
+		}
+		if d, ok := h.(interface{ Down() (time.Time, string) }); ok {
+			a.mayFail = append(a.mayFail, fallible{t.Name, d.Down})
 		}
 		registered = append(registered, route.Registered{Name: t.Name, Priority: t.Priority, Handler: h, Description: t.Description})
 	}

@@ -100,6 +100,30 @@ func (a *App) held() []control.Held {
 		}
 		held = append(held, control.Held{Account: account, Project: h.Project, Route: h.Route, Since: h.Since, Why: h.Why})
 	}
+	return append(held, a.downRoutes()...)
+}
+
+// A fallible is a handler that can tell that it is down: since when, and why.
+type fallible struct {
+	name string
+	down func() (since time.Time, why string)
+}
+
+// downRoutes are the routes whose handlers are down. What takes them waits, and
+// all else goes on.
+func (a *App) downRoutes() (held []control.Held) {
+	for _, f := range a.mayFail {
+		since, why := f.down()
+		if why == "" {
+			continue
+		}
+		for _, r := range a.router.Routes() {
+			if r.Active && r.Handler == f.name {
+				held = append(held, control.Held{Account: "all", Project: queue.AllProjects, Route: r.Route, Since: since,
+					Why: fmt.Sprintf("handler %s is down: %s", f.name, why)})
+			}
+		}
+	}
 	return held
 }
 

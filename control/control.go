@@ -127,7 +127,7 @@ type Status struct {
 type Held struct {
 	Account string    `json:"account"`         // Fluent's; "all" of a route, and of a full disk
 	Project string    `json:"project"`         // commercetools project key; "*" of these
-	Route   string    `json:"route,omitempty"` // the one that is paused
+	Route   string    `json:"route,omitempty"` // one that is paused, or whose handler is down
 	Since   time.Time `json:"since"`
 	Why     string    `json:"why"`
 }

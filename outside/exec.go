@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os/exec"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ct2fluent/ct2fluent"
@@ -44,6 +45,7 @@ const stopWithin = 5 * time.Second
 // work, kept alive, and asked one line at a time. It is safe for concurrent
 // use. Close it when no call is at hand any more.
 type Exec struct {
+	outage
 	o     ExecOptions
 	log   *slog.Logger
 	slots chan struct{}
@@ -53,6 +55,7 @@ type Exec struct {
 	mu     sync.Mutex
 	free   []*place
 	closed bool
+	alive  atomic.Int32 // processes
 }
 
 // A place is where one process at a time lives.
@@ -80,7 +83,8 @@ func NewExec(o ExecOptions) (*Exec, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	e := &Exec{o: o, log: o.Log.With("handler", o.Name), slots: make(chan struct{}, o.Processes), within: stopWithin}
+	log := o.Log.With("handler", o.Name)
+	e := &Exec{outage: outage{name: o.Name, log: log}, o: o, log: log, slots: make(chan struct{}, o.Processes), within: stopWithin}
 	for range o.Processes {
 		e.free = append(e.free, &place{})
 	}
@@ -115,7 +119,10 @@ func (e *Exec) ask(ctx context.Context, n ct2fluent.Notification) error {
 	defer e.give(p)
 	if err := e.ready(p); err != nil {
 		// Nothing was asked, so this is nobody's fault.
-		return ct2fluent.Unavailable(fmt.Errorf("handler %s: %w", e.o.Name, err))
+		if e.alive.Load() > 0 {
+			return ct2fluent.RetryAfter(0, fmt.Errorf("handler %s: %w", e.o.Name, err)) // by another process
+		}
+		return e.down(err, max(time.Until(p.until), time.Millisecond))
 	}
 	text, err := p.child.ask(ctx, line, e.o.Timeout)
 	var a Answer
@@ -131,6 +138,7 @@ func (e *Exec) ask(ctx context.Context, n ct2fluent.Notification) error {
 		return ct2fluent.Unclear(fmt.Errorf("handler %s: %w", e.o.Name, err))
 	}
 	p.child.answered = true
+	e.works()
 	return named(e.o.Name, a.verdict())
 }
 
@@ -194,8 +202,8 @@ func (e *Exec) ready(p *place) error {
 	if p.child != nil {
 		return nil
 	}
-	if wait := time.Until(p.until); wait > 0 {
-		return fmt.Errorf("%s; it is started again in %v", p.why, wait.Round(100*time.Millisecond))
+	if time.Now().Before(p.until) {
+		return errors.New(p.why)
 	}
 	c, err := e.start()
 	if err != nil {
@@ -205,6 +213,7 @@ func (e *Exec) ready(p *place) error {
 		return err
 	}
 	p.child = c
+	e.alive.Add(1)
 	return nil
 }
 
@@ -212,6 +221,7 @@ func (e *Exec) ready(p *place) error {
 func (e *Exec) end(p *place, why error) {
 	c := p.child
 	p.child = nil
+	e.alive.Add(-1)
 	c.kill()
 	state := c.state()
 	if c.answered && time.Since(c.began) >= livedLong {

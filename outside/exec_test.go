@@ -222,12 +222,15 @@ func TestLostAnswers(t *testing.T) {
 				t.Errorf("got %s", got)
 			}
 			// Until it is started again, no question is asked, and none is at fault.
-			if got := ask1(t, e, told("a", "count", "")); !strings.HasPrefix(got, "held|handler Test: ") || !strings.Contains(got, "it is started again in ") {
+			if got := ask1(t, e, told("a", "count", "")); !strings.HasPrefix(got, "later|") || !strings.Contains(got, "|handler Test is down: ") || !strings.Contains(got, "; it is tried again in ") {
 				t.Errorf("meanwhile: %s", got)
 			}
 			e.free[0].until = time.Time{}
 			if got := ask1(t, e, told("a", "count", "")); got != "skipped|n-1" {
 				t.Errorf("then: %s, want that of a new process", got)
+			}
+			if _, why := e.Down(); why != "" {
+				t.Errorf("down all the same: %s", why)
 			}
 		})
 	}
@@ -242,7 +245,7 @@ func TestALineTooMany(t *testing.T) {
 	}
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		got := ask1(t, e, told("a", "written", ""))
-		if strings.HasPrefix(got, "held|") && strings.Contains(got, "a line that was not asked for") || strings.HasPrefix(got, "unclear|") {
+		if strings.HasPrefix(got, "later|") && strings.Contains(got, "a line that was not asked for") || strings.HasPrefix(got, "unclear|") {
 			return
 		}
 		if got != "written" || time.Now().After(deadline) {
@@ -260,21 +263,47 @@ func TestAnswerAndDie(t *testing.T) {
 	}
 }
 
-func TestAProcessThatDiesAtOnceHoldsTheAccount(t *testing.T) {
+// The account goes on; the handler is told to be down, once.
+func TestAProcessThatDiesAtOnce(t *testing.T) {
 	t.Parallel()
-	e := newExec(t, "dies at once", ExecOptions{})
+	var log lockedBuffer
+	e := newExec(t, "dies at once", ExecOptions{Log: slog.New(slog.NewTextHandler(&log, nil))})
 	got := ask1(t, e, told("a", "", ""))
 	if !strings.HasPrefix(got, "unclear|handler Test: the process has ended") {
 		t.Errorf("first: %s", got)
 	}
-	got = ask1(t, e, told("b", "", ""))
-	if !strings.HasPrefix(got, "held|handler Test: the process has ended") || !strings.Contains(got, "(exit status 7); it is started again in ") {
-		t.Errorf("then: %s", got)
+	for _, id := range []string{"b", "c"} {
+		o, _, delay := ct2fluent.OutcomeOf(e.Handle(t.Context(), []ct2fluent.Notification{told(id, "", "")})[0])
+		if o != ct2fluent.Later || delay <= 0 || delay > restartMin {
+			t.Errorf("then: %v after %v", o, delay)
+		}
+	}
+	if since, why := e.Down(); time.Since(since) > time.Minute || why != "the process has ended (exit status 7)" {
+		t.Errorf("down since %v: %s", since, why)
+	}
+	if n := strings.Count(log.String(), "handler is down"); n != 1 {
+		t.Errorf("told %d times:\n%s", n, log.String())
 	}
 	for fails, want := range map[int]time.Duration{1: time.Second, 2: 2 * time.Second, 6: 32 * time.Second, 7: time.Minute, 99: time.Minute} {
 		if got := restartDelay(fails); got != want {
 			t.Errorf("after %d deaths: %v, want %v", fails, got, want)
 		}
+	}
+}
+
+// While one of two processes is there, the handler is not down.
+func TestOneProcessOfTwoDies(t *testing.T) {
+	t.Parallel()
+	e := newExec(t, "answers", ExecOptions{Processes: 2})
+	ask1(t, e, told("a", "die", ""))
+	if got := ask1(t, e, told("a", "", "")); got != "written" {
+		t.Fatal(got)
+	}
+	working, _ := e.take() // so that the place of the dead one is all that is left
+	got := ask1(t, e, told("b", "", ""))
+	e.give(working)
+	if _, why := e.Down(); why != "" || got != "later|handler Test: the process has ended (exit status 3)" {
+		t.Errorf("%s, down: %q", got, why)
 	}
 }
 
@@ -397,7 +426,7 @@ func TestEnvironment(t *testing.T) {
 		t.Errorf("ours: %s", got)
 	}
 	bad := newExec(t, "answers", ExecOptions{Environment: func() ([]string, error) { return nil, errors.New("no such file") }})
-	if got := ask1(t, bad, told("a", "", "")); got != "held|handler Test: its environment: no such file" {
+	if got := ask1(t, bad, told("a", "", "")); !strings.HasPrefix(got, "later|") || !strings.Contains(got, "|handler Test is down: its environment: no such file; it is tried again in 1s") {
 		t.Errorf("one that cannot be read: %s", got)
 	}
 }

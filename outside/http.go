@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -37,6 +38,7 @@ type HTTPOptions struct {
 
 // An HTTP is a handler that is a service. It is safe for concurrent use.
 type HTTP struct {
+	outage
 	o      HTTPOptions
 	slots  chan struct{}
 	client *http.Client
@@ -58,7 +60,7 @@ func NewHTTP(o HTTPOptions) *HTTP {
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = o.Concurrent
-	return &HTTP{o: o, slots: make(chan struct{}, o.Concurrent), client: &http.Client{
+	return &HTTP{outage: outage{name: o.Name, log: o.Log.With("handler", o.Name)}, o: o, slots: make(chan struct{}, o.Concurrent), client: &http.Client{
 		Transport: transport,
 		// A notification is not to go where nobody has configured it to.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -157,13 +159,22 @@ func (h *HTTP) post(ctx context.Context, ns []ct2fluent.Notification) []error {
 		}
 		return errs
 	}
+	if err := h.unasked(); err != nil {
+		return all(err)
+	}
+	began := time.Now()
 	res, sent, err := h.send(ctx, ns)
 	switch {
+	case err != nil && !sent && ctx.Err() != nil:
+		return all(ct2fluent.RetryAfter(0, fmt.Errorf("handler %s: %w", h.o.Name, err))) // it was not asked
 	case err != nil && !sent:
-		return all(ct2fluent.Unavailable(fmt.Errorf("handler %s: %w", h.o.Name, err)))
+		return all(h.refused(began, err))
 	case err != nil:
 		return all(ct2fluent.Unclear(fmt.Errorf("handler %s: %w", h.o.Name, err)))
+	case res.refuses():
+		return all(h.refused(began, res.said()))
 	}
+	h.works()
 	errs := make([]error, len(ns))
 	for i, n := range ns {
 		errs[i] = named(h.o.Name, res.of(i, n.Seq, h.o.Name))
@@ -305,11 +316,30 @@ func (r *response) of(i int, seq uint64, name string) error {
 	return r.byStatus(name)
 }
 
+func (r *response) said() error {
+	return fmt.Errorf("HTTP %d %s", r.status, http.StatusText(r.status))
+}
+
+// refuses tells of a status that would be the answer to every notification:
+// wrong is the address, what it may do, or the service.
+func (r *response) refuses() bool {
+	if slices.ContainsFunc(r.answers, func(a Answer) bool { return a.Outcome != "" }) {
+		return false
+	}
+	switch r.status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired, http.StatusNotFound, http.StatusMethodNotAllowed:
+		return true
+	case http.StatusServiceUnavailable:
+		return r.after == 0
+	}
+	return r.status/100 == 3
+}
+
 // pause is after what a service is asked again that says not when.
 const pause = time.Second
 
 func (r *response) byStatus(name string) error {
-	said := fmt.Errorf("handler %s: HTTP %d %s", name, r.status, http.StatusText(r.status))
+	said := fmt.Errorf("handler %s: %w", name, r.said())
 	switch s := r.status; {
 	case s/100 == 2 && r.err != nil:
 		// It may be of something between us and the service.
@@ -320,10 +350,6 @@ func (r *response) byStatus(name string) error {
 		return ct2fluent.RetryAfter(max(r.after, pause), said)
 	case s == http.StatusServiceUnavailable && r.after > 0:
 		return ct2fluent.RetryAfter(r.after, said)
-	case s/100 == 3, s == http.StatusUnauthorized, s == http.StatusForbidden, s == http.StatusProxyAuthRequired,
-		s == http.StatusNotFound, s == http.StatusMethodNotAllowed, s == http.StatusServiceUnavailable:
-		// Wrong for every notification: the address, what it may do, the service.
-		return ct2fluent.Unavailable(said)
 	case s/100 == 4:
 		return ct2fluent.Reject(ct2fluent.WithReason(fmt.Sprintf("http-%d", s), said))
 	}

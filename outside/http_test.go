@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -56,19 +57,19 @@ func TestHTTPAnswers(t *testing.T) {
 		{200, "", `{"outcome":"done"}`, "retry|handler Test: wrong answer: its outcome is none of written, unchanged, skip, reject, retry, retry-after, unavailable, unclear"},
 		{422, "", `{"outcome":"reject","reason":"too-old","why":"version 1"}`, "dead|too-old|version 1"},
 		{500, "", `{"outcome":"unavailable","why":"CRM is down"}`, "held|CRM is down"},
-		{302, "", "", "held|handler Test: HTTP 302 Found"},
+		{302, "", "", "later|1s|handler Test is down: HTTP 302 Found; it is tried again in 1s"},
 		{400, "", `<html>`, "dead|http-400|handler Test: HTTP 400 Bad Request"},
 		{409, "", ``, "dead|http-409|handler Test: HTTP 409 Conflict"},
 		{422, "", `{"error":"no"}`, "dead|http-422|handler Test: HTTP 422 Unprocessable Entity"},
-		{401, "", "", "held|handler Test: HTTP 401 Unauthorized"},
-		{403, "", "", "held|handler Test: HTTP 403 Forbidden"},
-		{404, "", "", "held|handler Test: HTTP 404 Not Found"},
-		{405, "", "", "held|handler Test: HTTP 405 Method Not Allowed"},
+		{401, "", "", "later|1s|handler Test is down: HTTP 401 Unauthorized; it is tried again in 1s"},
+		{403, "", "", "later|1s|handler Test is down: HTTP 403 Forbidden; it is tried again in 1s"},
+		{404, "", "", "later|1s|handler Test is down: HTTP 404 Not Found; it is tried again in 1s"},
+		{405, "", "", "later|1s|handler Test is down: HTTP 405 Method Not Allowed; it is tried again in 1s"},
 		{408, "", "", "later|1s|handler Test: HTTP 408 Request Timeout"},
 		{429, "7", "", "later|7s|handler Test: HTTP 429 Too Many Requests"},
 		{429, "", "", "later|1s|handler Test: HTTP 429 Too Many Requests"},
 		{429, "99999999", "", "later|24h0m0s|handler Test: HTTP 429 Too Many Requests"},
-		{503, "", "", "held|handler Test: HTTP 503 Service Unavailable"},
+		{503, "", "", "later|1s|handler Test is down: HTTP 503 Service Unavailable; it is tried again in 1s"},
 		{503, "7", "", "later|7s|handler Test: HTTP 503 Service Unavailable"},
 		{500, "", "<html>", "unclear|handler Test: HTTP 500 Internal Server Error"},
 		{502, "", "<html>", "unclear|handler Test: HTTP 502 Bad Gateway"},
@@ -89,10 +90,19 @@ func TestHTTPAnswers(t *testing.T) {
 			w.WriteHeader(tt.status)
 			fmt.Fprint(w, strings.ReplaceAll(tt.body, "SEQ", fmt.Sprint(q.Seq)))
 		})
-		if got := ask1(t, h, told("a", "", "")); got != tt.want {
+		if got := about(ask1(t, h, told("a", "", ""))); got != tt.want {
 			t.Errorf("%d %.60s\ngot  %s\nwant %s", tt.status, tt.body, got, tt.want)
 		}
 	}
+}
+
+// about has a delay of nearly a second as one.
+func about(outcome string) string {
+	words := strings.Split(outcome, "|")
+	if d, err := time.ParseDuration(words[min(1, len(words)-1)]); err == nil {
+		words[1] = d.Round(time.Second).String()
+	}
+	return strings.Join(words, "|")
 }
 
 // What was not sent was not done; what was sent and not answered may be.
@@ -106,7 +116,7 @@ func TestHTTPWithoutAnswer(t *testing.T) {
 		l.Close()
 		h := NewHTTP(HTTPOptions{Name: "Test", URL: "http://" + l.Addr().String() + "/secret-path"})
 		got := ask1(t, h, told("a", "", ""))
-		if !strings.HasPrefix(got, "held|handler Test: dial tcp") || strings.Contains(got, "secret-path") {
+		if !strings.HasPrefix(about(got), "later|1s|handler Test is down: dial tcp") || strings.Contains(got, "secret-path") {
 			t.Errorf("got %s", got)
 		}
 	})
@@ -136,10 +146,48 @@ func TestHTTPWithoutAnswer(t *testing.T) {
 	t.Run("its headers cannot be made", func(t *testing.T) {
 		h := service(t, HTTPOptions{Headers: func() (http.Header, error) { return nil, errors.New("no such file") }},
 			func(http.ResponseWriter, *http.Request, []byte) { t.Error("asked") })
-		if got := ask1(t, h, told("a", "", "")); got != "held|handler Test: its headers: no such file" {
+		if got := ask1(t, h, told("a", "", "")); about(got) != "later|1s|handler Test is down: its headers: no such file; it is tried again in 1s" {
 			t.Errorf("got %s", got)
 		}
 	})
+}
+
+// A service that is down is not asked for each notification, but again and
+// again, later and later; it is told to be down, once, and works at once when
+// it answers.
+func TestHTTPOutage(t *testing.T) {
+	t.Parallel()
+	var down atomic.Bool
+	var asked atomic.Int32
+	var log lockedBuffer
+	h := service(t, HTTPOptions{Log: slog.New(slog.NewTextHandler(&log, nil))}, func(w http.ResponseWriter, _ *http.Request, _ []byte) {
+		if asked.Add(1); down.Load() {
+			w.WriteHeader(503)
+		}
+	})
+	down.Store(true)
+	for fails := 1; fails <= 3; fails++ {
+		for i := range 3 {
+			o, _, delay := ct2fluent.OutcomeOf(h.Handle(t.Context(), []ct2fluent.Notification{told("a", "", "")})[0])
+			if want := restartDelay(fails); o != ct2fluent.Later || delay > want || delay < want-time.Second/2 {
+				t.Fatalf("failure %d, notification %d: %v after %v", fails, i, o, delay)
+			}
+		}
+		if n := int(asked.Load()); n != fails {
+			t.Fatalf("asked %d times, want %d", n, fails)
+		}
+		h.until = time.Now()
+	}
+	if since, why := h.Down(); time.Since(since) > time.Minute || why != "HTTP 503 Service Unavailable" {
+		t.Errorf("down since %v: %s", since, why)
+	}
+	down.Store(false)
+	if got := ask1(t, h, told("a", "", "")); got != "written" {
+		t.Error(got)
+	}
+	if _, why := h.Down(); why != "" || strings.Count(log.String(), "handler is down") != 1 || strings.Count(log.String(), "handler works again") != 1 {
+		t.Errorf("down %q, log\n%s", why, log.String())
+	}
 }
 
 func TestHTTPHeaders(t *testing.T) {

@@ -27,8 +27,11 @@ func (s *schedule) done(b *batch, errs []error, now time.Time) change {
 		a.bulkBusy--
 	}
 	var sum summary
-	for _, err := range errs {
-		sum.add(err)
+	for i, err := range errs {
+		if sum.add(err) == ct2fluent.Written {
+			by := s.routeOf(&b.items[i].n)
+			a.writtenBy[by] = max(a.writtenBy[by], b.start)
+		}
 	}
 	if sum.written {
 		a.writtenAt = max(a.writtenAt, b.start)
@@ -74,8 +77,9 @@ type summary struct {
 	why      string
 }
 
-func (m *summary) add(err error) {
-	switch o, _, _ := ct2fluent.OutcomeOf(err); o {
+func (m *summary) add(err error) ct2fluent.Outcome {
+	o, _, _ := ct2fluent.OutcomeOf(err)
+	switch o {
 	case ct2fluent.Written:
 		m.written, m.answered = true, true
 	case ct2fluent.IsUnchanged, ct2fluent.Dead, ct2fluent.Retry:
@@ -88,6 +92,15 @@ func (m *summary) add(err error) {
 	case ct2fluent.Later:
 		m.later = true
 	}
+	return o
+}
+
+// routeOf is the route that a notification takes, as far as routes are told.
+func (s *schedule) routeOf(n *ct2fluent.Notification) string {
+	if s.Route == nil {
+		return ""
+	}
+	return s.Route(n)
 }
 
 // fewer is by how much the batches shrink in which resources come again that
@@ -98,18 +111,17 @@ const fewer = 8
 // reason to hold the account.
 func (s *schedule) back(r *resource, b *batch, items []*item, errs []error, company bool, now time.Time) (hold bool) {
 	r.busy = false
-	held, failed := false, false
-	for _, err := range errs {
+	held, failed, route := false, false, ""
+	for i, err := range errs {
 		switch o, _, _ := ct2fluent.OutcomeOf(err); o {
-		case ct2fluent.Held:
-			held, failed = true, true
-		case ct2fluent.Doubtful:
-			failed = true
+		case ct2fluent.Held, ct2fluent.Doubtful:
+			held, failed = held || o == ct2fluent.Held, true
+			route = s.routeOf(&items[i].n)
 		case ct2fluent.Written, ct2fluent.IsUnchanged, ct2fluent.Dead:
 			r.failing, r.alone, r.together = false, false, 0
 		}
 	}
-	counted := failed && s.failed(r, b)
+	counted := failed && s.failed(r, b, route)
 	if n := b.resources(); failed && company && n > 1 {
 		// One of them may be what hangs: the others shall not wait for it each
 		// time they come again.
@@ -175,15 +187,15 @@ func (it *item) mayHaveWritten(until time.Time) {
 // failed notes that r could not be worked and nobody knows whose fault that
 // is. It tells whether it was r's own and counts as an attempt: r was in the
 // batch alone, had failed before, and between the two failures another
-// resource of the account was handed out and written. While an account is
-// down nothing that was handed out since is written, so an outage counts for
+// resource of the account was handed out and written, by the same route: a
+// handler of another one may be well. While an account or a handler is down nothing that was handed out since is written, so an outage counts for
 // nobody, however long it is.
 //
 // Only written is a proof: what is unchanged or cannot be mapped asked
 // commercetools alone. Which of several in a batch it was is found by handing
 // them out alone the next time.
-func (s *schedule) failed(r *resource, b *batch) bool {
-	proven := r.failing && b.account.writtenAt > r.failedAt
+func (s *schedule) failed(r *resource, b *batch, route string) bool {
+	proven := r.failing && b.account.writtenBy[route] > r.failedAt
 	r.failing, r.failedAt = true, s.clock
 	if proven && !b.only {
 		r.alone = true

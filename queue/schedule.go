@@ -48,6 +48,8 @@ type account struct {
 	busy       int  // batches at hand
 	bulkBusy   int  // of these
 	writtenAt  uint64
+	// The same by route: what one handler writes proves nothing of another.
+	writtenBy map[string]uint64
 
 	held    bool
 	probing bool
@@ -145,7 +147,7 @@ func (s *schedule) account(project string) *account {
 	}
 	a := s.byName[project]
 	if a == nil {
-		a = &account{name: project}
+		a = &account{name: project, writtenBy: map[string]uint64{}}
 		s.byName[project] = a
 		s.accounts = append(s.accounts, a)
 	}

@@ -442,6 +442,44 @@ func TestAnOutageCountsForNobody(t *testing.T) {
 	})
 }
 
+// While the handler of one route is down, what other routes write proves
+// nothing of it; what its own writes does.
+func TestADownHandlerCountsForNobody(t *testing.T) {
+	for _, fault := range []error{errDown, errUnclear} {
+		d := newDesk(t, rules{UnclearWait: time.Second}, "p")
+		fails := func(company string) *item {
+			d.puts(company)
+			var poison *item
+			for b := d.next(d.now); b != nil; b = d.next(d.now) {
+				errs := make([]error, len(b.items))
+				for i, it := range b.items {
+					if it.n.Ref.ID == "order" {
+						errs[i], poison = fault, it
+					}
+				}
+				d.ends(b, errs...)
+			}
+			d.after(10 * time.Minute)
+			return poison
+		}
+		d.puts("p/order@partner")
+		for round := range 10 {
+			if it := fails("p/a@stock p/b@stock"); it != nil && it.n.Attempts > 0 {
+				t.Fatalf("%v: round %d counted", fault, round)
+			}
+		}
+		counted := 0
+		for range 10 {
+			if it := fails("p/a@partner p/b@partner"); it != nil {
+				counted = it.n.Attempts
+			}
+		}
+		if counted == 0 {
+			t.Errorf("%v: does not count though others of its route were written", fault)
+		}
+	}
+}
+
 // Whatever handlers answer, no two batches hold one resource, its order is
 // kept but for Again, and in the end all is settled.
 func TestOrderAndExclusion(t *testing.T) {
