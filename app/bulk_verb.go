@@ -56,7 +56,7 @@ func (c *cli) bulkCustomers() *cobra.Command {
 		},
 	})
 	flags := verb.Flags()
-	flags.StringVar(&spec.Where, "where", "", "only customers for which this predicate of commercetools holds")
+	flags.StringVar(&spec.Where, "where", "", "only customers for which this predicate of commercetools holds; it is shown with the job, so without personal data")
 	flags.StringVar(&spec.Store, "store", "", "only customers of the store with this key")
 	flags.StringVar(&spec.Since, "since", "", "only customers created at this time or later")
 	flags.StringVar(&spec.ChangedSince, "changed-since", "", "only customers changed at this time or later; last: since what is confirmed")

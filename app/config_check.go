@@ -73,9 +73,10 @@ func (d *decoder) checkControl(c *Config) {
 // package route, and to the handlers of this binary.
 func (d *decoder) checkRoutes(c *Config) {
 	const mapping, routes = "fluent-connect.route-mapping", "fluent-connect.routes"
+	ofDefault := Pos{File: "default"} // no line of the file says so
 	if _, given := d.at[mapping]; !given {
 		c.RouteMapping = []RouteMappingConfig{{
-			At:    c.At(mapping),
+			At:    ofDefault,
 			Route: defaultRoute,
 			Props: RoutePropsConfig{Name: "customer", InclusionFilter: []string{"ResourceUpdated", "ResourceCreated"}},
 		}}
@@ -83,7 +84,7 @@ func (d *decoder) checkRoutes(c *Config) {
 		d.fail(c.At(mapping), mapping, "is empty; add an entry, or take it out for the default")
 	}
 	if _, given := d.at[routes]; !given {
-		c.Routes = []RouteConfig{{At: c.At(routes), Route: defaultRoute, HandlerName: defaultHandler}}
+		c.Routes = []RouteConfig{{At: ofDefault, Route: defaultRoute, HandlerName: defaultHandler}}
 	} else if c.Routes != nil && len(c.Routes) == 0 {
 		d.fail(c.At(routes), routes, "is empty; add an entry, or take it out for the default")
 	}

@@ -51,6 +51,9 @@ func (s Size) String() string {
 // MarshalText writes the size in the largest unit that divides it.
 func (s Size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
+// durationText is what a duration looks like, however large.
+var durationText = regexp.MustCompile(`^[-+]?((\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h))+$`)
+
 func parseDuration(text string) (time.Duration, error) {
 	d, err := time.ParseDuration(text)
 	if err == nil {
@@ -58,6 +61,9 @@ func parseDuration(text string) (time.Duration, error) {
 	}
 	if _, ferr := strconv.ParseFloat(text, 64); ferr == nil {
 		return 0, fmt.Errorf("a duration without its unit; write %ss for seconds, or ms, m or h", text)
+	}
+	if durationText.MatchString(text) {
+		return 0, errors.New("too large for a duration; write a smaller one")
 	}
 	return 0, errors.New("not a duration; write a number and its unit (ms, s, m, h), such as 10s or 1m30s")
 }

@@ -97,7 +97,7 @@ func (c *cli) startJob(cmd *cobra.Command, kind, project string, spec any, detac
 	}
 	var one job.Job
 	if err := p.Do(cmd.Context(), "POST", "/admin/jobs", control.JobRequest{Kind: kind, Project: project, Spec: doc}, &one); err != nil {
-		return one, err
+		return one, asked(err)
 	}
 	if detach {
 		if c.json {

@@ -193,7 +193,7 @@ func (c *cli) sync() *cobra.Command {
 			}
 			var started control.SyncStarted
 			if err := p.Do(cmd.Context(), "POST", "/admin/sync", control.SyncRequest{Project: project, IDs: args}, &started); err != nil {
-				return err
+				return asked(err)
 			}
 			left, dead := started.Customers, 0
 			err = p.Lines(cmd.Context(), "/admin/sync/"+url.PathEscape(started.Sync)+"/events", func(line json.RawMessage) error {

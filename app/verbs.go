@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -38,6 +39,15 @@ func (c *cli) ask(cmd *cobra.Command, method, path string, body, out any) error 
 		return err
 	}
 	return p.Do(cmd.Context(), method, path, body, out)
+}
+
+// asked gives what the process finds wrong with a request the exit code of a
+// command line that cannot be understood, where that is what was sent.
+func asked(err error) error {
+	if errors.Is(err, control.ErrInvalid) {
+		return &kindError{errUsage, err}
+	}
+	return err
 }
 
 func (c *cli) printJSON(v any) error {
@@ -208,6 +218,9 @@ func (c *cli) deadList() *cobra.Command {
 				if err := p.Do(cmd.Context(), "GET", path, nil, &page); err != nil {
 					return err
 				}
+				if after == 0 && len(page.Letters) == 0 {
+					c.tellReasons(cmd, p, reason)
+				}
 				for _, l := range page.Letters {
 					if c.json {
 						if err := json.NewEncoder(c.out).Encode(l); err != nil {
@@ -225,6 +238,24 @@ func (c *cli) deadList() *cobra.Command {
 	})
 	verb.Flags().StringVar(&reason, "reason", "", "only those of this reason")
 	return verb
+}
+
+// tellReasons names the reasons that there were where no dead letter was ever
+// of this one: it is likely misspelt. It is no error, as handlers have reasons
+// of their own, which may still come.
+func (c *cli) tellReasons(cmd *cobra.Command, p *control.Client, reason string) {
+	var s control.Status
+	if reason == "" || p.Do(cmd.Context(), "GET", "/admin/status", nil, &s) != nil || s.DeadBy[reason] > 0 {
+		return
+	}
+	var were []string
+	for _, known := range slices.Sorted(maps.Keys(s.DeadBy)) {
+		were = append(were, fmt.Sprintf("%s %d", known, s.DeadBy[known]))
+	}
+	if len(were) == 0 {
+		were = []string{"none at all"}
+	}
+	fmt.Fprintf(c.err, "ct2fluent: no dead letter was ever of the reason %q; there were %s\n", reason, strings.Join(were, ", "))
 }
 
 func (c *cli) deadShow() *cobra.Command {
@@ -269,9 +300,16 @@ func (c *cli) deadWork(name, short, done string) *cobra.Command {
 			if given != 1 {
 				return fmt.Errorf("%w: dead %s takes sequences, --reason or --all: one of these", errUsage, name)
 			}
+			p, err := c.process()
+			if err != nil {
+				return err
+			}
 			var r control.DeadResult
-			if err := c.ask(cmd, "POST", "/admin/dead/"+name, q, &r); err != nil {
+			if err := p.Do(cmd.Context(), "POST", "/admin/dead/"+name, q, &r); err != nil {
 				return fmt.Errorf("dead %s: %w", name, err)
+			}
+			if r.Selected == 0 {
+				c.tellReasons(cmd, p, q.Reason)
 			}
 			if c.json {
 				return c.printJSON(r)
