@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/ct2fluent/ct2fluent/customer"
 	"github.com/ct2fluent/ct2fluent/job"
@@ -18,8 +19,11 @@ func (a *App) bulk() job.Kind {
 	return job.Kind{
 		Name: "bulk",
 		Check: func(_ string, spec json.RawMessage) error {
-			_, err := customer.ParseBulkSpec(spec)
-			return err
+			s, err := customer.ParseBulkSpec(spec)
+			if err != nil {
+				return err
+			}
+			return s.CheckNew(time.Now())
 		},
 		Run: func(ctx context.Context, r *job.Run) error {
 			one := r.Job()

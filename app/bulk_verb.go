@@ -39,7 +39,11 @@ func (c *cli) bulkCustomers() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if _, err := customer.ParseBulkSpec(doc); err != nil {
+			parsed, err := customer.ParseBulkSpec(doc)
+			if err == nil {
+				err = parsed.CheckNew(time.Now())
+			}
+			if err != nil {
 				return fmt.Errorf("%w: %w", errUsage, err)
 			}
 			switch {

@@ -162,6 +162,17 @@ func ParseBulkSpec(doc []byte) (BulkSpec, error) {
 	return s, s.selection().Check()
 }
 
+// CheckNew refuses a parsed spec that nobody means to start now: of times in the
+// future. A run that is under way goes on also when the clock was set.
+func (s BulkSpec) CheckNew(now time.Time) error {
+	for name, value := range map[string]string{"since": s.Since, "changedSince": s.ChangedSince} {
+		if at, err := time.Parse(time.RFC3339, value); err == nil && at.After(now) {
+			return fmt.Errorf("%s: %s lies in the future", name, value)
+		}
+	}
+	return nil
+}
+
 func (s BulkSpec) selection() commercetools.Selection {
 	return commercetools.Selection{Where: s.Where, Store: s.Store, From: s.Since}
 }

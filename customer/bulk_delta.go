@@ -32,7 +32,8 @@ type Notes interface {
 func confirmedName(project string) string { return "confirmed/" + project }
 
 // Confirmed is the moment before which every change of the project's customers
-// is known to be settled or dead; zero where there is none.
+// is settled or a dead letter; zero where there is none. Runs over all
+// customers make and move it, and runs over changes that begin at it or before.
 func Confirmed(ctx context.Context, notes Notes, project string) (time.Time, error) {
 	text, err := notes.Mark(ctx, confirmedName(project))
 	if err != nil || text == "" {
@@ -46,7 +47,7 @@ func Confirmed(ctx context.Context, notes Notes, project string) (time.Time, err
 }
 
 // Confirm moves the confirmed moment of a project, never back. Not for several
-// callers of one project at once.
+// callers of one project at once: of its runs one works at a time.
 func Confirm(ctx context.Context, notes Notes, project string, at time.Time) error {
 	before, err := Confirmed(ctx, notes, project)
 	if err != nil || !at.After(before) {
@@ -186,7 +187,8 @@ func (r *bulkRun) through(ctx context.Context, page *bulkPage) (bool, error) {
 }
 
 // confirms tells whether the run may move the confirmed moment: it leaves no
-// customer out, and no time between.
+// customer out, and no time between. What was before a run over changes nobody
+// knows where nothing is confirmed.
 func (r *bulkRun) confirms(ctx context.Context) (bool, error) {
 	if r.spec.DryRun || !r.spec.whole() || r.moved.lost {
 		return false, nil
@@ -199,7 +201,7 @@ func (r *bulkRun) confirms(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	from, err := time.Parse(time.RFC3339, r.plan.From.At)
-	return err == nil && (before.IsZero() || !from.After(before)), err
+	return err == nil && !before.IsZero() && !from.After(before), err
 }
 
 // confirm moves the confirmed moment past the pages that are settled.

@@ -581,7 +581,7 @@ func TestBulkConfirms(t *testing.T) {
 		fails  error
 		want   string // the confirmed moment afterwards; "until": a minute before the run
 	}{
-		{name: "the first time, since a moment", spec: BulkSpec{ChangedSince: day(0)}, read: 9000, want: "until"},
+		{name: "since a moment, and none is confirmed: what was before is not known", spec: BulkSpec{ChangedSince: day(0)}, read: 9000},
 		{name: "since the last time", before: day(1), spec: BulkSpec{ChangedSince: "last"}, read: 5400, want: "until"},
 		{name: "since the last time, and there is none", spec: BulkSpec{ChangedSince: "last"}, fails: ErrNoMoment},
 		{name: "since a moment after the last time: what was between is not known", before: day(1), spec: BulkSpec{ChangedSince: day(2)}, read: 1800, want: day(1)},
@@ -627,6 +627,7 @@ func TestBulkConfirmsWhatIsSettled(t *testing.T) {
 		for _, p := range c.people {
 			changed[p.ID] = p.LastModifiedAt
 		}
+		b.notes[confirmedName("shop")] = "2026-01-01T00:00:00.000Z"
 		ended := make(chan error)
 		go func() { ended <- b.run(t, c, BulkSpec{ChangedSince: "2026-01-01T00:00:00Z"}) }()
 		for range 200 {
@@ -759,6 +760,26 @@ func TestParseBulkSpec(t *testing.T) {
 	for _, tt := range tests {
 		_, err := ParseBulkSpec([]byte(tt.doc))
 		if got := fmt.Sprint(err); (err == nil) != (tt.want == "") || !strings.Contains(got, tt.want) {
+			t.Errorf("%s: %v, want %q", tt.doc, err, tt.want)
+		}
+	}
+}
+
+func TestBulkSpecCheckNew(t *testing.T) {
+	now := time.Date(2026, 1, 31, 0, 0, 0, 0, time.UTC)
+	tests := []struct{ doc, want string }{
+		{`{}`, ""},
+		{`{"changedSince":"last"}`, ""},
+		{`{"since":"2026-01-31T00:00:00Z","changedSince":"2026-01-31T01:00:00+01:00"}`, ""},
+		{`{"since":"2026-01-31T00:00:01Z"}`, "since: 2026-01-31T00:00:01.000Z lies in the future"},
+		{`{"changedSince":"2026-01-31T00:00:00-01:00"}`, "changedSince: 2026-01-31T01:00:00.000Z lies in the future"},
+	}
+	for _, tt := range tests {
+		s, err := ParseBulkSpec([]byte(tt.doc))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.CheckNew(now); (err == nil) != (tt.want == "") || err != nil && err.Error() != tt.want {
 			t.Errorf("%s: %v, want %q", tt.doc, err, tt.want)
 		}
 	}
