@@ -281,19 +281,12 @@ func (w *watch) keep(ctx context.Context, d delivery) error {
 }
 
 // delivered notes that all changes until a moment were delivered. The confirmed
-// moment of delta runs follows, if it lies where delivery has been seen since:
-// behind by the margin, as what was delivered may be on its way here still.
+// moment of runs over changes does not follow: commercetools tells that the
+// destination took them, not that they came here and are settled.
 func (w *watch) delivered(ctx context.Context, until time.Time) error {
 	d := *w.kept
 	d.Until, d.Owed = until, false
-	if err := w.keep(ctx, d); err != nil {
-		return err
-	}
-	confirmed, err := customer.Confirmed(ctx, w.notes, w.project)
-	if err != nil || confirmed.IsZero() || confirmed.Before(d.Since) {
-		return err
-	}
-	return customer.Confirm(ctx, w.notes, w.project, until.Add(-catchUpMargin))
+	return w.keep(ctx, d)
 }
 
 // catchUp starts a job that reads what has changed since all was delivered,

@@ -150,28 +150,25 @@ func TestSubscriptionDelivers(t *testing.T) {
 		if s.notes["confirmed/shop"] != "" {
 			t.Error("what no run has brought is confirmed")
 		}
-		// A run over all customers has confirmed a moment since.
-		if err := customer.Confirm(t.Context(), s, "shop", begun.Add(20*time.Minute)); err != nil {
-			t.Fatal(err)
-		}
-		s.watched(10*time.Minute + time.Second)
-		if at, _ := customer.Confirmed(t.Context(), s, "shop"); !at.Equal(s.delivery(t).Until.Add(-catchUpMargin)) {
-			t.Errorf("confirmed until %v, delivered until %v", at, s.delivery(t).Until)
-		}
 	})
 }
 
-// A moment that lies before delivery was first seen says nothing of the time
-// between.
-func TestSubscriptionDoesNotConfirmOverAGap(t *testing.T) {
+// What commercetools has handed over need not be here, nor settled: the
+// confirmed moment is moved by runs alone.
+func TestSubscriptionConfirmsNothing(t *testing.T) {
 	stage(t, func(t *testing.T, s *scene) {
-		long := time.Now().Add(-24 * time.Hour).UTC()
-		if err := customer.Confirm(t.Context(), s, "shop", long); err != nil {
+		s.watched(10 * time.Minute)
+		at := time.Now().UTC().Truncate(time.Millisecond)
+		if err := customer.Confirm(t.Context(), s, "shop", at); err != nil {
 			t.Fatal(err)
 		}
-		s.watched(30 * time.Minute)
-		if at, _ := customer.Confirmed(t.Context(), s, "shop"); !at.Equal(long) {
-			t.Errorf("confirmed until %v", at)
+		s.watched(2 * time.Hour)
+		s.set(commercetools.DeliveryStopped)
+		s.watched(10 * time.Minute)
+		s.set(commercetools.Healthy)
+		s.watched(2 * time.Hour)
+		if got, _ := customer.Confirmed(t.Context(), s, "shop"); !got.Equal(at) || len(s.jobs) == 0 || s.delivery(t).Owed {
+			t.Errorf("confirmed until %v, want %v; %d jobs, %+v", got, at, len(s.jobs), s.delivery(t))
 		}
 	})
 }
