@@ -35,15 +35,7 @@ func (c *cli) bulkCustomers() *cobra.Command {
 	verb := c.asJSON(&cobra.Command{
 		Use: "customers", Short: "Put all customers of a project into the queue, behind live traffic", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			doc, err := json.Marshal(spec)
-			if err != nil {
-				return err
-			}
-			parsed, err := customer.ParseBulkSpec(doc)
-			if err == nil {
-				err = parsed.CheckNew(time.Now())
-			}
-			if err != nil {
+			if err := checkBulk(spec); err != nil {
 				return fmt.Errorf("%w: %w", errUsage, err)
 			}
 			switch {
@@ -66,11 +58,24 @@ func (c *cli) bulkCustomers() *cobra.Command {
 	flags.StringVar(&spec.ChangedSince, "changed-since", "", "only customers changed at this time or later; last: since what is confirmed")
 	flags.BoolVar(&spec.DryRun, "dry-run", false, "compare with Fluent and sum up what would change; write nothing")
 	flags.BoolVar(&values, "values", false, "with --dry-run: show the values of the examples, which are personal data")
-	flags.Float64Var(&spec.Rate, "rate", 0, "customers a second, at most; 0: no limit")
+	flags.Float64Var(&spec.Rate, "rate", 0, "customers a second, at most, 0.001 or more; 0: no limit")
 	flags.BoolVar(&spec.Force, "force", false, "write also what is known and unchanged")
 	flags.BoolVar(&detach, "detach", false, "start it and do not follow it")
 	flags.StringVar(&project, "project", "", "commercetools project key; needed where there are several")
 	return verb
+}
+
+// checkBulk tells what is wrong with a spec before the process is asked.
+func checkBulk(spec customer.BulkSpec) error {
+	doc, err := spec.Encode()
+	if err != nil {
+		return err
+	}
+	parsed, err := customer.ParseBulkSpec(doc)
+	if err != nil {
+		return err
+	}
+	return parsed.CheckNew(time.Now())
 }
 
 // bulkLine is the progress of a bulk run for a person.

@@ -2,6 +2,7 @@ package app
 
 import (
 	"encoding/json"
+	"math"
 	"strings"
 	"testing"
 
@@ -95,6 +96,28 @@ func TestFitting(t *testing.T) {
 	for text, want := range map[string]string{"": "", "über": "über", "überall": "über…", "uebers": "uebe…"} {
 		if got := fitting(text, 6); got != want {
 			t.Errorf("%q fits as %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestCheckBulk(t *testing.T) {
+	tests := []struct {
+		spec customer.BulkSpec
+		want string
+	}{
+		{customer.BulkSpec{Rate: 100}, ""},
+		{customer.BulkSpec{Rate: math.NaN()}, "rate: NaN is none; it is a number from 0.001 on, or 0 for no limit"},
+		{customer.BulkSpec{Rate: math.Inf(1)}, "rate: +Inf is none; it is a number from 0.001 on, or 0 for no limit"},
+		{customer.BulkSpec{Rate: 1e-300}, "rate: 1e-300 is none; it is a number from 0.001 on, or 0 for no limit"},
+		{customer.BulkSpec{ChangedSince: "2999-01-01T00:00:00Z"}, "changedSince: 2999-01-01T00:00:00.000Z lies in the future"},
+	}
+	for _, tt := range tests {
+		got := ""
+		if err := checkBulk(tt.spec); err != nil {
+			got = err.Error()
+		}
+		if got != tt.want {
+			t.Errorf("%+v: %q, want %q", tt.spec, got, tt.want)
 		}
 	}
 }

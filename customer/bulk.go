@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -116,7 +117,7 @@ type BulkSpec struct {
 	Since        string  `json:"since,omitempty"`        // created at this time or later
 	ChangedSince string  `json:"changedSince,omitempty"` // changed at this time or later; "last": since the confirmed moment
 	DryRun       bool    `json:"dryRun,omitempty"`       // compare, and put nothing
-	Rate         float64 `json:"rate,omitempty"`         // customers a second, at most; 0: no limit
+	Rate         float64 `json:"rate,omitempty"`         // customers a second, at most, 0.001 or more; 0: no limit
 	Ranges       int     `json:"ranges,omitempty"`       // read at once; default 4
 	Force        bool    `json:"force,omitempty"`        // write also what is known and unchanged
 }
@@ -151,15 +152,36 @@ func ParseBulkSpec(doc []byte) (BulkSpec, error) {
 		}
 		*t.value = at.UTC().Format(timeShape)
 	}
+	if err := checkRate(s.Rate); err != nil {
+		return s, err
+	}
 	switch {
-	case s.Rate < 0:
-		return s, errors.New("rate: it is negative")
 	case s.Ranges < 0 || s.Ranges > maxRanges:
 		return s, fmt.Errorf("ranges: 1 to %d can be read at once", maxRanges)
 	case s.DryRun && s.Force:
 		return s, errors.New("force: a dry run writes nothing")
 	}
 	return s, s.selection().Check()
+}
+
+// leastRate is one customer in about a quarter of an hour: below it a run would
+// stand still.
+const leastRate = 0.001
+
+// checkRate refuses what no run can keep, what is no number (NaN) among it.
+func checkRate(rate float64) error {
+	if rate == 0 || rate >= leastRate && rate <= math.MaxFloat64 {
+		return nil
+	}
+	return fmt.Errorf("rate: %v is none; it is a number from %v on, or 0 for no limit", rate, leastRate)
+}
+
+// Encode is the spec as a request has it. The error says what is wrong with it.
+func (s BulkSpec) Encode() ([]byte, error) {
+	if err := checkRate(s.Rate); err != nil {
+		return nil, err // JSON has no words for some of it
+	}
+	return json.Marshal(s)
 }
 
 // CheckNew refuses a parsed spec that nobody means to start now: of times in the
