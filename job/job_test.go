@@ -248,6 +248,39 @@ func TestStopAndResume(t *testing.T) {
 	})
 }
 
+// What a job tells while it is being ended is kept, also over a kill.
+func TestTheLastProgressIsKept(t *testing.T) {
+	for name, end := range map[string]func(t *testing.T, j *Jobs, id string, stop func()){
+		"the job is stopped": func(t *testing.T, j *Jobs, id string, _ func()) {
+			if _, err := j.Stop(t.Context(), id); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"the process is stopped": func(_ *testing.T, _ *Jobs, _ string, stop func()) { stop() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &memory{}
+				j := open(t, s, Kind{Name: "bulk", Run: func(ctx context.Context, r *Run) error {
+					r.Tell(1)
+					<-ctx.Done()
+					r.Tell(2)
+					return ctx.Err()
+				}})
+				stop := sync.OnceFunc(runs(t, j))
+				defer stop()
+				id := start(t, j, "bulk", "shop").ID
+				synctest.Wait()
+				end(t, j, id, stop)
+				synctest.Wait()
+				if got := state(t, open(t, s.killed()), id); string(got.Progress) != "2" {
+					t.Errorf("after a kill it is %s with %s", got.State, got.Progress)
+				}
+			})
+		})
+	}
+}
+
 // A job is there only if it is on disk.
 func TestWhatIsNotKeptIsNotStarted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -157,6 +157,10 @@ func (j *Jobs) work(process, ctx context.Context, one *live) {
 			r.log.Info("job is done")
 		}
 	}
+	if cut {
+		// What it told while it ended is what people see until it goes on.
+		_ = j.keepTrying(process, r, func() { one.Progress = one.progress() }, nil)
+	}
 	if stopped {
 		r.log.Info("job is stopped")
 	}
