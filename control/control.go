@@ -47,7 +47,8 @@ type Options struct {
 	Profile     bool     // serve /debug/pprof to who has the token; default false
 	MaxBody     int64    // bytes of a request's body, or of one value of a put; default 1 MiB
 	// StopTimeout is how long requests at hand may go on after ctx is done;
-	// then they are cancelled. Default 3 s.
+	// then they are cancelled. Those that follow something are at once. Default
+	// 3 s.
 	StopTimeout time.Duration
 	Log         *slog.Logger // nil discards
 
@@ -189,6 +190,9 @@ type Server struct {
 	guard       *guard
 	table       []Route
 	handler     http.Handler
+	// following is done when those who follow something are to be let go.
+	following context.Context
+	letGo     context.CancelFunc
 }
 
 // New builds a Server. It fails where the options would open the admin API to
@@ -246,6 +250,7 @@ func New(o Options) (*Server, error) {
 			return nil, fmt.Errorf("control metrics: %w", err)
 		}
 	}
+	s.following, s.letGo = context.WithCancel(context.Background())
 	s.table = s.routes()
 	s.handler = s.guard.wrap(s.mux())
 	return s, nil

@@ -35,7 +35,8 @@ func (s *Server) Listen() (net.Addr, error) {
 }
 
 // Run serves until ctx is done, then lets the requests at hand finish for
-// StopTimeout, and returns nil. To be called once.
+// StopTimeout, ends at once those that follow something, and returns nil. To be
+// called once.
 func (s *Server) Run(ctx context.Context) error {
 	addr, err := s.Listen()
 	if err != nil {
@@ -76,6 +77,7 @@ func (s *Server) Run(ctx context.Context) error {
 	case <-ctx.Done():
 		err = nil
 	}
+	s.letGo()
 	stop(server, cancel, s.o.StopTimeout)
 	if err == nil {
 		<-served

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -242,6 +243,60 @@ func TestStopLetsRequestsFinish(t *testing.T) {
 	if err := <-stopped; err != nil {
 		t.Errorf("Run: %v", err)
 	}
+}
+
+// Whoever follows something is let go at once: what is followed may go on for
+// hours, and nothing is lost with it.
+func TestStopDoesNotWaitForFollowers(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "control.json")
+	follows := make(chan bool, 2)
+	s := newServer(t, Options{Address: "127.0.0.1:0", File: file, StopTimeout: time.Minute,
+		Jobs: endless{work{"bulk-1": {"running"}}}, Sync: endlessSync{}})
+	stop := run(t, s)
+	c := dial(t, file)
+	ended := make(chan error, 2)
+	for _, path := range []string{"/admin/jobs/bulk-1/events", "/admin/sync/sync-1/events"} {
+		go func() {
+			ended <- c.Lines(t.Context(), path, func(json.RawMessage) error { follows <- true; return nil })
+		}()
+	}
+	<-follows
+	<-follows
+	stopped := make(chan error, 1)
+	go func() { stopped <- stop() }()
+	select {
+	case err := <-stopped:
+		if err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the stop waits for who follows")
+	}
+	for range 2 {
+		if err := <-ended; err != nil {
+			t.Errorf("the follower: %v", err)
+		}
+	}
+}
+
+// endless is a job that runs until nobody follows it.
+type endless struct{ work }
+
+func (e endless) Follow(ctx context.Context, id string) iter.Seq[any] {
+	return func(yield func(any) bool) {
+		yield(state{id, "running"})
+		<-ctx.Done()
+	}
+}
+
+// endlessSync is a sync that waits likewise.
+type endlessSync struct{ Syncs }
+
+func (endlessSync) Follow(ctx context.Context, id string) (iter.Seq[SyncResult], error) {
+	return func(yield func(SyncResult) bool) {
+		yield(SyncResult{ID: "c1", Outcome: "waiting"})
+		<-ctx.Done()
+	}, nil
 }
 
 // One that goes on is cancelled, and one that does not hear it is cut off.

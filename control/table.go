@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"encoding/json"
 	"math"
 	"net/http"
@@ -28,7 +29,10 @@ type Route struct {
 	Path   string // as net/http.ServeMux has it
 	Access Access
 	slow   bool // may take longer than the server's timeouts
-	serve  http.HandlerFunc
+	// follows says that the answer goes on until something else ends: a stop
+	// does not wait for it.
+	follows bool
+	serve   http.HandlerFunc
 }
 
 // Routes is the table of all routes that this Server has.
@@ -68,13 +72,13 @@ func (s *Server) routes() []Route {
 	)
 	add(o.Sync != nil,
 		Route{Method: "POST", Path: "/admin/sync", Access: Operator, serve: s.syncPut},
-		Route{Method: "GET", Path: "/admin/sync/{id}/events", Access: Viewer, slow: true, serve: s.syncEvents},
+		Route{Method: "GET", Path: "/admin/sync/{id}/events", Access: Viewer, slow: true, follows: true, serve: s.syncEvents},
 	)
 	add(o.Found != nil, Route{Method: "GET", Path: "/admin/jobs/{id}/found", Access: Viewer, slow: true, serve: s.jobFound})
 	add(o.Jobs != nil,
 		Route{Method: "GET", Path: "/admin/jobs", Access: Viewer, serve: s.jobList},
 		Route{Method: "GET", Path: "/admin/jobs/{id}", Access: Viewer, serve: s.jobShow},
-		Route{Method: "GET", Path: "/admin/jobs/{id}/events", Access: Viewer, slow: true, serve: s.jobEvents},
+		Route{Method: "GET", Path: "/admin/jobs/{id}/events", Access: Viewer, slow: true, follows: true, serve: s.jobEvents},
 		Route{Method: "POST", Path: "/admin/jobs", Access: Operator, serve: s.jobStart},
 		Route{Method: "POST", Path: "/admin/jobs/{id}/stop", Access: Operator, serve: s.jobStop},
 		Route{Method: "POST", Path: "/admin/jobs/{id}/resume", Access: Operator, serve: s.jobResume},
@@ -141,6 +145,12 @@ func (s *Server) entry(t Route) http.HandlerFunc {
 			c := http.NewResponseController(w)
 			_ = c.SetReadDeadline(time.Time{})
 			_ = c.SetWriteDeadline(time.Time{})
+		}
+		if t.follows {
+			ctx, cancel := context.WithCancel(r.Context())
+			defer cancel()
+			defer context.AfterFunc(s.following, cancel)()
+			r = r.WithContext(ctx)
 		}
 		if t.acts() {
 			s.audited(t, who, w, r)
