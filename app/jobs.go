@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 
+	"github.com/ct2fluent/ct2fluent"
 	"github.com/ct2fluent/ct2fluent/control"
 	"github.com/ct2fluent/ct2fluent/job"
 )
@@ -64,6 +65,8 @@ func ofJob(err error) error {
 		return fmt.Errorf("%w: %w", control.ErrNotFound, err)
 	case errors.Is(err, job.ErrInvalid):
 		return fmt.Errorf("%w: %w", control.ErrInvalid, err)
+	case errors.Is(err, job.ErrFull):
+		return &kindError{ct2fluent.ErrFull, err} // not now
 	}
 	return err
 }

@@ -84,6 +84,7 @@ type Options struct {
 var (
 	ErrNotFound = errors.New("no such job")
 	ErrInvalid  = errors.New("invalid job")
+	ErrFull     = errors.New("too many jobs")
 )
 
 // keep is how many jobs that have ended are remembered of each kind and each
@@ -178,7 +179,7 @@ type Request struct {
 }
 
 // Start makes a job; when it returns one, the job is on disk. ErrInvalid: the
-// kind is not known, or refuses the spec, or too many jobs wait.
+// kind is not known, or refuses the spec. ErrFull: too many jobs wait.
 func (j *Jobs) Start(ctx context.Context, r Request) (Job, error) {
 	k, known := j.kinds[r.Kind]
 	if !known {
@@ -201,7 +202,7 @@ func (j *Jobs) Start(ctx context.Context, r Request) (Job, error) {
 		}
 	}
 	if waiting >= maxWaiting {
-		return Job{}, fmt.Errorf("%w: %d jobs have not ended; stop some, or wait for them", ErrInvalid, waiting)
+		return Job{}, fmt.Errorf("%w: %d have not ended; stop some, or wait for them", ErrFull, waiting)
 	}
 	one := &live{Job: Job{
 		ID: r.Kind + "-" + strconv.Itoa(j.next+1), Kind: r.Kind, Project: r.Project, Spec: r.Spec, By: r.By,

@@ -434,7 +434,7 @@ func TestNotTooManyWait(t *testing.T) {
 	for range maxWaiting {
 		start(t, j, "bulk", "shop")
 	}
-	if _, err := j.Start(t.Context(), Request{Kind: "bulk"}); !errors.Is(err, ErrInvalid) {
+	if _, err := j.Start(t.Context(), Request{Kind: "bulk"}); !errors.Is(err, ErrFull) || errors.Is(err, ErrInvalid) {
 		t.Error(err)
 	}
 	j = open(t, &memory{}, Kind{Name: "bulk", Run: until(nil)})
