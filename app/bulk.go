@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ct2fluent/ct2fluent"
 	"github.com/ct2fluent/ct2fluent/customer"
 	"github.com/ct2fluent/ct2fluent/job"
 	"github.com/ct2fluent/ct2fluent/ledger"
@@ -68,16 +69,22 @@ func customerAccount(t Account) customer.Account {
 	return customer.Account{Project: t.Project, RetailerID: t.RetailerID, From: t.Commercetools, To: t.Fluent, Mapping: t.Mapping}
 }
 
-// waits says why the work of a project does not go on now.
+// waits says why the work of a project does not go on now: its account is held
+// or paused, or so is the route that its customers take.
 func (a *App) waits(project string) string {
-	for _, h := range a.queue.Held() {
+	route := a.router.RouteOf(&ct2fluent.Notification{Ref: ct2fluent.Ref{Project: project, TypeID: "customer"}, Own: true})
+	for _, h := range a.held() {
+		what := "the account"
 		switch {
+		case h.Route != "" && h.Route == route:
+			what = "the route " + h.Route
 		case h.Route != "" || h.Project != project && h.Project != queue.AllProjects:
-		case strings.HasPrefix(h.Why, "paused: "):
-			return "the account is " + h.Why
-		default:
-			return "the account is held: " + h.Why
+			continue
 		}
+		if strings.HasPrefix(h.Why, "paused: ") {
+			return what + " is " + h.Why
+		}
+		return what + " is held: " + h.Why
 	}
 	return ""
 }

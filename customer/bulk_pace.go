@@ -115,6 +115,9 @@ func (r *bulkRun) settle(ctx context.Context) error {
 		if err := r.confirm(ctx); err != nil {
 			return err
 		}
+		if why := r.Waits(); why != p.Why {
+			r.setWhy(why)
+		}
 		if p.Outstanding == 0 && !r.repeats() {
 			return nil
 		}

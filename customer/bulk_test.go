@@ -497,6 +497,34 @@ func TestBulkWaits(t *testing.T) {
 	}
 }
 
+// One that waits for its last customers alone says so, too.
+func TestBulkWaitsForTheLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, c := newTable(), newCrowd(300)
+		ended := make(chan error)
+		go func() { ended <- b.run(t, c, BulkSpec{}) }()
+		time.Sleep(time.Minute)
+		b.mu.Lock()
+		b.held = "the route is paused"
+		b.mu.Unlock()
+		time.Sleep(time.Minute)
+		b.mu.Lock()
+		if b.told.Why != b.held || b.told.Phase != phaseSettling || b.told.Outstanding != 300 {
+			t.Errorf("told %+v", b.told)
+		}
+		b.held = ""
+		b.mu.Unlock()
+		defer b.work(500, time.Second)()
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+		b.wantAll(t, 300)
+		if b.told.Why != "" {
+			t.Errorf("it still waits: %s", b.told.Why)
+		}
+	})
+}
+
 func TestBulkTriesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, c := newTable(), newCrowd(1200)
