@@ -59,14 +59,14 @@ func (p *pace) rate(done int) float64 {
 
 // room waits until these may be put: the work of the account goes on, few
 // enough of the run wait, and the rate allows it. Those of the run count as
-// read from then on.
-func (r *bulkRun) room(ctx context.Context, ns []ct2fluent.Notification) error {
+// read from then on, unless they did before.
+func (r *bulkRun) room(ctx context.Context, ns []ct2fluent.Notification, again bool) error {
 	if r.spec.Rate > 0 {
 		sleep(ctx, time.Until(r.pace.turn(len(ns), r.spec.Rate)))
 	}
 	n := 0
 	for i := range ns {
-		if ns[i].Run != "" {
+		if ns[i].Run != "" && !again {
 			n++
 		}
 	}

@@ -64,7 +64,8 @@ type bulkPart struct {
 func partName(i int) string { return "part-" + strconv.Itoa(i) }
 
 // loadParts reads the checkpoints of all parts. What they have read counts from
-// then on, as what is settled of it does.
+// then on, as what is settled of it does: also what may have been put, as that
+// may wait.
 func (r *bulkRun) loadParts(ctx context.Context) ([]bulkPart, error) {
 	parts := make([]bulkPart, len(r.plan.Parts))
 	for i := range parts {
@@ -83,7 +84,7 @@ func (r *bulkRun) loadParts(ctx context.Context) ([]bulkPart, error) {
 			if p.left, err = r.left(ctx, page); err != nil {
 				return nil, err
 			}
-			r.addRead(len(page.IDs) - len(p.left))
+			r.addRead(len(page.counting()))
 		}
 	}
 	return parts, nil
@@ -93,7 +94,7 @@ func (r *bulkRun) loadParts(ctx context.Context) ([]bulkPart, error) {
 func (r *bulkRun) readPart(ctx context.Context, part bulkPart) error {
 	i, p := part.i, part.place
 	if p.Page != nil {
-		if err := r.put(ctx, part.left); err != nil {
+		if err := r.put(ctx, part.left, true); err != nil {
 			return err
 		}
 		p = p.after()
@@ -195,7 +196,7 @@ func (r *bulkRun) putPage(ctx context.Context, name string, page *commercetools.
 	if err := r.save(ctx, name, ahead); err != nil {
 		return err
 	}
-	if err := r.put(ctx, ns); err != nil {
+	if err := r.put(ctx, ns, false); err != nil {
 		return err
 	}
 	return r.follow(ctx, kept)
@@ -253,15 +254,16 @@ func (r *bulkRun) notification(id string, version int64) ct2fluent.Notification 
 }
 
 // put puts notifications when there is room for them: at once, or as many at a
-// time as the rate has in a second. Those of the run count as read.
-func (r *bulkRun) put(ctx context.Context, ns []ct2fluent.Notification) error {
+// time as the rate has in a second. Those of the run count as read, unless they
+// are put again and did before.
+func (r *bulkRun) put(ctx context.Context, ns []ct2fluent.Notification, again bool) error {
 	size := putSize
 	if r.spec.Rate > 0 {
 		size = max(1, min(size, int(r.spec.Rate)))
 	}
 	for len(ns) > 0 {
 		n := min(size, len(ns))
-		if err := r.room(ctx, ns[:n]); err != nil {
+		if err := r.room(ctx, ns[:n], again); err != nil {
 			return err
 		}
 		now := time.Now()
