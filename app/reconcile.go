@@ -187,14 +187,9 @@ func (a *App) reconcileOnTime(o *observer) func(ctx context.Context) error {
 }
 
 // runScheduled runs one reconciliation to its end, unless one of the project is
-// under way: then it waits for that.
+// under way that does all that it would do: then it waits for that.
 func (a *App) runScheduled(ctx context.Context, project string, spec json.RawMessage) error {
-	id := ""
-	for _, one := range a.jobs.List() {
-		if one.Kind == reconcileKind && one.Project == project && !one.State.Ended() {
-			id = one.ID
-		}
-	}
+	id := underWay(a.jobs.List(), project, spec)
 	if id == "" {
 		one, err := a.jobs.Start(ctx, job.Request{Kind: reconcileKind, Project: project, Spec: spec, By: "schedule"})
 		if err != nil {
@@ -208,6 +203,27 @@ func (a *App) runScheduled(ctx context.Context, project string, spec json.RawMes
 		}
 	}
 	return nil
+}
+
+// underWay is the job that does what a scheduled reconciliation would do; empty
+// where there is none. One that somebody started for a few fields, or without
+// the fix, is none.
+func underWay(all []job.Job, project string, scheduled json.RawMessage) string {
+	var want customer.ReconcileSpec
+	if json.Unmarshal(scheduled, &want) != nil {
+		return ""
+	}
+	id := ""
+	for _, one := range all {
+		var has customer.ReconcileSpec
+		if one.Kind != reconcileKind || one.Project != project || one.State.Ended() || len(one.Spec) > 0 && json.Unmarshal(one.Spec, &has) != nil {
+			continue
+		}
+		if len(has.Fields) == 0 && (has.Fix || !want.Fix) {
+			id = one.ID
+		}
+	}
+	return id
 }
 
 // A schedule runs something again and again.

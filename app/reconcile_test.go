@@ -2,10 +2,13 @@ package app
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/ct2fluent/ct2fluent/job"
 )
 
 // A run starts soon after the first start, and then once in a period, give or
@@ -62,6 +65,34 @@ func TestSchedule(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A scheduled run waits for one under way only if that does all that it would do.
+func TestAScheduledRunTakesNoLesserOne(t *testing.T) {
+	for _, tt := range []struct {
+		scheduled, spec, project string
+		state                    job.State
+		want                     bool
+	}{
+		{`{"fix":true}`, `{"fix":true}`, "shop", job.Running, true},
+		{`{"fix":true}`, `{"fix":true}`, "shop", job.Queued, true},
+		{`{"fix":true}`, `{}`, "shop", job.Running, false},
+		{`{"fix":true}`, ``, "shop", job.Running, false},
+		{`{"fix":true}`, `{"fix":true,"fields":["lastName"]}`, "shop", job.Running, false},
+		{`{"fix":true}`, `{"fix":true}`, "other", job.Running, false},
+		{`{"fix":true}`, `{"fix":true}`, "shop", job.Done, false},
+		{`{}`, ``, "shop", job.Running, true},
+		{`{}`, `{"fix":true}`, "shop", job.Running, true},
+		{`{}`, `{"fields":["lastName"]}`, "shop", job.Running, false},
+	} {
+		one := job.Job{ID: "reconcile-7", Kind: reconcileKind, Project: tt.project, State: tt.state}
+		if tt.spec != "" {
+			one.Spec = json.RawMessage(tt.spec)
+		}
+		if got := underWay([]job.Job{one}, "shop", json.RawMessage(tt.scheduled)); (got != "") != tt.want {
+			t.Errorf("%+v: takes %q", tt, got)
+		}
 	}
 }
 
