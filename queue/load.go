@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/ct2fluent/ct2fluent/store"
@@ -107,6 +108,7 @@ const fetchers = 16
 // few and far apart.
 func (q *Queue) fetch(ctx context.Context, l *lane, rec record) ([]*item, error) {
 	items := make([]*item, len(rec.Waiting))
+	var spoilt atomic.Int64 // notifications whose packs are there and cannot be read
 	places := make([]place, len(rec.Waiting))
 	last := place(0)
 	for i, distance := range rec.Waiting {
@@ -127,10 +129,21 @@ func (q *Queue) fetch(ctx context.Context, l *lane, rec record) ([]*item, error)
 				return err
 			}
 			first, pieces, err := unpack(data)
+			lost := 0
 			for i, p := range places {
 				if err == nil && p.index() < len(pieces) {
 					items[i] = read(first, pieces, p)
+				} else {
+					lost++
 				}
+			}
+			if lost > 0 {
+				if err == nil {
+					err = fmt.Errorf("it has %d notifications, and more are to be in it", len(pieces))
+				}
+				q.log.Error("a pack of the queue's stream cannot be read: its notifications are lost", "stream", streamName,
+					"lane", l.messages(), "message", places[0].message(), "count", lost, "error", err)
+				spoilt.Add(int64(lost))
 			}
 			return nil
 		})
@@ -145,7 +158,7 @@ func (q *Queue) fetch(ctx context.Context, l *lane, rec record) ([]*item, error)
 			there = append(there, it)
 		}
 	}
-	if gone := len(items) - len(there); gone > 0 {
+	if gone := len(items) - len(there) - int(spoilt.Load()); gone > 0 {
 		q.log.Error("notifications were removed from the queue's stream by somebody else", "lane", l.messages(), "count", gone)
 	}
 	return there, nil
