@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -128,6 +129,9 @@ func (c *cli) surroundings(ctx context.Context, p *plan) []Finding {
 	}
 	found = append(found, p.clocks(ctx)...)
 	runs := running(ctx, p.config)
+	if !runs { // else they are taken, by the process that runs
+		found = append(found, p.vacancies()...)
+	}
 	for _, l := range p.config.Listeners {
 		what := "listener " + l.ID
 		s, ok := p.sources[l.ID].(interface{ Check(context.Context) error })
@@ -144,6 +148,26 @@ func (c *cli) surroundings(ctx context.Context, p *plan) []Finding {
 		}
 	}
 	found = append(found, disk(ctx, p.config)...)
+	return found
+}
+
+// vacancies tell of each address to listen on whether it can be taken.
+func (p *plan) vacancies() []Finding {
+	vacant := func(what, address, remedy string) Finding {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			return Finding{What: what, State: "failed", Detail: err.Error(), Remedy: remedy, err: surroundings(err)}
+		}
+		l.Close()
+		return Finding{What: what, State: "ok", Detail: "the address can be listened on"}
+	}
+	at := string(p.config.Control.Address)
+	found := []Finding{vacant("control "+at, at, "see who has the address, or give control.address another")}
+	for _, l := range p.config.Listeners {
+		if s, ok := p.sources[l.ID].(interface{ Address() string }); ok {
+			found = append(found, vacant("listener "+l.ID, s.Address(), "see who has the address, or give the listener another"))
+		}
+	}
 	return found
 }
 

@@ -126,6 +126,9 @@ func New(o Options) (*Source, error) {
 	return s, nil
 }
 
+// Address is the one that it is to listen on, as it was configured.
+func (s *Source) Address() string { return s.server.address }
+
 // Listen takes the address, if that has not been done, and returns the one in
 // use. An error is an ErrAddress. Run calls it; calling it before finds a
 // taken address early. Sources that share an address have it once.
