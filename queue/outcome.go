@@ -188,8 +188,9 @@ func (it *item) mayHaveWritten(until time.Time) {
 // is. It tells whether it was r's own and counts as an attempt: r was in the
 // batch alone, had failed before, and between the two failures another
 // resource of the account was handed out and written, by the same route: a
-// handler of another one may be well. While an account or a handler is down nothing that was handed out since is written, so an outage counts for
-// nobody, however long it is.
+// handler of another one may be well. While an account or a handler is down
+// nothing that was handed out since is written, so an outage counts for nobody,
+// however long it is.
 //
 // Only written is a proof: what is unchanged or cannot be mapped asked
 // commercetools alone. Which of several in a batch it was is found by handing
