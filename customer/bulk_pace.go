@@ -135,7 +135,7 @@ func (r *bulkRun) settle(ctx context.Context) error {
 			r.keep.Log().Warn("fewer customers settled than were read, and none waits: they came twice, or were removed from the queue",
 				"read", p.Read, "settled", p.Read-p.Outstanding)
 			r.addRead(-p.Outstanding)
-			r.moved.lost = r.plan.From != nil
+			r.moved.lost = true
 			r.calm()
 			return r.confirm(ctx)
 		}

@@ -259,7 +259,7 @@ func (r *bulkRun) notification(id string, version int64) ct2fluent.Notification 
 func (r *bulkRun) put(ctx context.Context, ns []ct2fluent.Notification, again bool) error {
 	size := putSize
 	if r.spec.Rate > 0 {
-		size = max(1, min(size, int(r.spec.Rate)))
+		size = max(1, int(min(float64(size), r.spec.Rate)))
 	}
 	for len(ns) > 0 {
 		n := min(size, len(ns))

@@ -353,15 +353,20 @@ func (j *Jobs) save(ctx context.Context) error {
 			ended[who{one.Kind, one.By}]++
 		}
 	}
-	j.jobs = slices.DeleteFunc(j.jobs, func(one *live) bool {
+	jobs, left := j.jobs, j.left
+	var dropped []*live
+	j.jobs = slices.DeleteFunc(slices.Clone(j.jobs), func(one *live) bool {
 		of := who{one.Kind, one.By}
 		if ended[of] <= keep || !one.State.Ended() || one.cancel != nil {
 			return false
 		}
 		ended[of]--
-		j.leave(one)
+		dropped = append(dropped, one)
 		return true
 	})
+	for _, one := range dropped {
+		j.leave(one)
+	}
 	k := kept{Next: j.next, Left: j.left}
 	for _, one := range j.jobs {
 		k.Jobs = append(k.Jobs, keptJob{one.Job, one.parts})
@@ -371,6 +376,15 @@ func (j *Jobs) save(ctx context.Context) error {
 		err = j.store.SetMark(ctx, index, string(text))
 	}
 	if err != nil {
+		// What is on disk has them still.
+		for _, one := range dropped {
+			for _, l := range j.left[len(left):] {
+				if l.ID == one.ID {
+					one.parts = l.Parts
+				}
+			}
+		}
+		j.jobs, j.left = jobs, left
 		return fmt.Errorf("keep the jobs: %w", err)
 	}
 	return nil

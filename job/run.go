@@ -158,8 +158,9 @@ func (j *Jobs) work(process, ctx context.Context, one *live) {
 		}
 	}
 	if cut {
-		// What it told while it ended is what people see until it goes on.
-		_ = j.keepTrying(process, r, func() { one.Progress = one.progress() }, nil)
+		// What it told while it ended is what people see until it goes on. It
+		// must not hold up a stop.
+		j.keepProgress(one)
 	}
 	if stopped {
 		r.log.Info("job is stopped")
@@ -169,6 +170,19 @@ func (j *Jobs) work(process, ctx context.Context, one *live) {
 	one.tell()
 	j.mu.Unlock()
 }
+
+// keepProgress writes down what a job has told, if that can be done soon.
+func (j *Jobs) keepProgress(one *live) {
+	ctx, cancel := context.WithTimeout(context.Background(), keepWithin)
+	defer cancel()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	one.Progress = one.progress()
+	_ = j.save(ctx) // the next save has it
+}
+
+// keepWithin is how long a stop waits for the last word of a job.
+const keepWithin = 2 * time.Second
 
 // empty empties the checkpoints that are of no use any more. What fails is
 // tried again after the next change.

@@ -171,6 +171,8 @@ func (h *HTTP) post(ctx context.Context, ns []ct2fluent.Notification) []error {
 		return all(h.refused(began, err))
 	case err != nil:
 		return all(ct2fluent.Unclear(fmt.Errorf("handler %s: %w", h.o.Name, err)))
+	case res.refuses() && h.doubtful():
+		return all(ct2fluent.Unclear(fmt.Errorf("handler %s: %w", h.o.Name, res.said())))
 	case res.refuses():
 		return all(h.refused(began, res.said()))
 	}

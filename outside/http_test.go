@@ -190,6 +190,36 @@ func TestHTTPOutage(t *testing.T) {
 	}
 }
 
+// A service that refuses one notification and works others is not down: the
+// company of its route decides about that one.
+func TestHTTPRefusesOne(t *testing.T) {
+	t.Parallel()
+	var log lockedBuffer
+	h := service(t, HTTPOptions{Log: slog.New(slog.NewTextHandler(&log, nil))}, func(w http.ResponseWriter, _ *http.Request, body []byte) {
+		if strings.Contains(string(body), "poison") {
+			w.WriteHeader(503)
+		}
+	})
+	for round := range 5 {
+		if got := ask1(t, h, told("a", "", "")); got != "written" {
+			t.Fatalf("round %d: the good one is %s", round, got)
+		}
+		o, _, _ := ct2fluent.OutcomeOf(h.Handle(t.Context(), []ct2fluent.Notification{told("poison", "", "")})[0])
+		if o != ct2fluent.Doubtful {
+			t.Fatalf("round %d: the refused one is %v", round, o)
+		}
+	}
+	if _, why := h.Down(); why != "" || strings.Contains(log.String(), "handler is down") {
+		t.Errorf("down %q, log\n%s", why, log.String())
+	}
+	for range 2 {
+		h.Handle(t.Context(), []ct2fluent.Notification{told("poison", "", "")})
+	}
+	if _, why := h.Down(); why == "" {
+		t.Error("who refuses all is not down")
+	}
+}
+
 func TestHTTPHeaders(t *testing.T) {
 	t.Parallel()
 	h := service(t, HTTPOptions{UserAgent: "ct2fluent/1", Headers: func() (http.Header, error) {

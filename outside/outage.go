@@ -22,6 +22,7 @@ type outage struct {
 	why   string
 
 	// Of a service, which has no process whose start can be put off.
+	well  bool // it has worked since it last refused
 	fails int
 	until time.Time // it is not asked before
 }
@@ -66,6 +67,17 @@ func (o *outage) refused(began time.Time, why error) error {
 	return o.note(why, max(time.Until(o.until), time.Millisecond))
 }
 
+// doubtful tells, of a refusal, whether the service worked until now: then the
+// fault may be the notification's, and the company of its route has to decide.
+// Of the next refusal it is not, unless the service has worked in between.
+func (o *outage) doubtful() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	well := o.well
+	o.well = false
+	return well
+}
+
 // works notes that the handler has answered.
 func (o *outage) works() {
 	o.mu.Lock()
@@ -73,7 +85,7 @@ func (o *outage) works() {
 	if !o.since.IsZero() {
 		o.log.Info("handler works again", "was down for", time.Since(o.since).Round(time.Millisecond).String())
 	}
-	o.since, o.why, o.fails, o.until = time.Time{}, "", 0, time.Time{}
+	o.since, o.why, o.fails, o.until, o.well = time.Time{}, "", 0, time.Time{}, true
 }
 
 // Down tells since when the handler is down and why; "" where it works, as far

@@ -161,6 +161,9 @@ func (s *Store) replace(ctx context.Context) error {
 		if err == nil {
 			break
 		}
+		if s.wounds.Load() != wounds || !one.JetStreamEnabled() {
+			return errBroken // and again
+		}
 		if !wait(ctx, time.After(mendPause)) {
 			return ctx.Err()
 		}
