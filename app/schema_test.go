@@ -59,7 +59,7 @@ type generator struct{ comments map[string]string }
 func newGenerator(t *testing.T) *generator {
 	t.Helper()
 	g := &generator{map[string]string{}}
-	for _, name := range []string{"config.go", "config_handlers.go", "config_control.go"} {
+	for _, name := range []string{"config.go", "config_sources.go", "config_handlers.go", "config_control.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)
