@@ -86,14 +86,14 @@ unshare --mount --propagation private bash packaging/install_check.sh \
   "$tmp/view" "$deb" "$tmp"/3/*.deb "ct2fluent $VERSION" "$tmp/environment" "$tmp/secrets"
 
 say "the image's root filesystem, as its user"
-bash "$tmp/here/packaging/rootfs.sh" "$tmp/root"
-find "$tmp/root" -type f -printf '%M %U %s %P\n'
-as_user() { env -i PATH="$PATH" "${values[@]}" chroot --userspec=65532:65532 "$tmp/root" /usr/bin/ct2fluent "$@"; }
+bash "$tmp/here/packaging/rootfs.sh" "$tmp/image"
+find "$tmp/image" -type f -printf '%M %U %s %P\n'
+as_user() { env -i PATH="$PATH" "${values[@]}" chroot --userspec=65532:65532 "$tmp/image" /usr/bin/ct2fluent "$@"; }
 mapfile -t values <"$tmp/environment"
 sed -i 's#/etc/ct2fluent/secrets#/run/secrets#' "$tmp/files"
-secrets "$tmp/root"
+secrets "$tmp/image"
 as_user version
 [ "$(as_user version)" = "ct2fluent $VERSION" ] || fail "the version is not stamped"
 as_user check --offline --config /etc/ct2fluent/application-connector.yml | tail -1
 as_user sandbox --for 3s | tail -3
-if ldd "$tmp/root/usr/bin/ct2fluent" >/dev/null 2>&1; then fail "the binary is not static"; fi
+if ldd "$tmp/image/usr/bin/ct2fluent" >/dev/null 2>&1; then fail "the binary is not static"; fi
