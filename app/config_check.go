@@ -30,7 +30,11 @@ func (d *decoder) check(c *Config, o LoadOptions) {
 	}
 	const listeners = "fluent-connect.listeners"
 	if _, given := d.at[listeners]; !given && !o.WithoutListeners {
-		d.fail(c.At(listeners), listeners, "none is given; add the source of the notifications")
+		at := c.At(listeners)
+		if at.Line == 0 {
+			at = d.at[""] // where all is told that the file itself lacks
+		}
+		d.fail(at, listeners, "none is given; add the source of the notifications")
 	}
 	d.checkAccounts(c)
 	d.checkMapping(c)

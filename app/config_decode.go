@@ -28,6 +28,7 @@ type decoder struct {
 	file     string
 	fill     filler
 	at       map[string]Pos
+	unread   map[string]bool // sections of which nothing was read, which is told
 	hoisted  map[string]bool
 	sections map[string][]string // by homes
 	problems []Problem
@@ -81,13 +82,25 @@ func (d *decoder) step(n *yaml.Node) bool {
 	return !d.stopped
 }
 
+// stands notes where a key stands, also in the section under it that has a
+// field for that: what is refused there has its place like all else.
+func (d *decoder) stands(at Pos, path string, v reflect.Value) {
+	d.at[path] = at
+	if v.Kind() != reflect.Struct {
+		return
+	}
+	if f := v.FieldByName("At"); f.IsValid() && f.Type() == reflect.TypeFor[Pos]() {
+		f.Set(reflect.ValueOf(at))
+	}
+}
+
 // value decodes n into v. at is where its key stands.
 func (d *decoder) value(n *yaml.Node, at Pos, path string, v reflect.Value, tag reflect.StructTag) {
 	n = resolve(n)
 	if !d.step(n) {
 		return
 	}
-	d.at[path] = at
+	d.stands(at, path, v)
 	if l, ok := v.Addr().Interface().(*Listeners); ok {
 		d.listeners(n, at, path, l)
 		return
@@ -121,17 +134,19 @@ func shortField(t reflect.Type) (field, bool) {
 // section decodes a mapping into a struct.
 func (d *decoder) section(n *yaml.Node, at Pos, path string, v reflect.Value) {
 	if n.Kind != yaml.MappingNode {
-		d.fail(at, path, "is %s; write its keys below it, indented", kindOf(n))
+		d.noSection(n, at, path)
 		return
 	}
 	d.keys(d.entries(n, path, fold), at, path, v)
 }
 
+func (d *decoder) noSection(n *yaml.Node, at Pos, path string) {
+	d.fail(at, path, "is %s; write its keys below it, indented", kindOf(n))
+	d.unread[path] = true
+}
+
 // keys decodes the entries of a mapping into a struct.
 func (d *decoder) keys(entries []entry, at Pos, path string, v reflect.Value) {
-	if f := v.FieldByName("At"); f.IsValid() && f.Type() == reflect.TypeFor[Pos]() {
-		f.Set(reflect.ValueOf(at))
-	}
 	given := map[string]entry{}
 	for _, e := range entries {
 		given[fold(e.key.Value)] = e
@@ -175,90 +190,6 @@ func (d *decoder) absent(at Pos, path string, v reflect.Value, tag reflect.Struc
 			}
 		}
 	}
-}
-
-// list decodes a list, a mapping whose keys only number or name its entries,
-// or, where the entries are plain values, one text with commas.
-func (d *decoder) list(n *yaml.Node, at Pos, path string, v reflect.Value, tag reflect.StructTag) {
-	elem := v.Type().Elem()
-	var items []*yaml.Node
-	switch {
-	case n.Kind == yaml.SequenceNode:
-		items = n.Content
-	case n.Kind == yaml.MappingNode:
-		entries := d.entries(n, path, exact)
-		if d.oneOfList(entries, elem) {
-			d.fail(at, path, `is one entry, not a list; begin each entry with "- "`)
-			return
-		}
-		for _, e := range numbered(entries) {
-			items = append(items, e.value)
-		}
-	case isPlain(reflect.New(elem).Elem()):
-		d.commas(n, at, path, v, tag)
-		return
-	default:
-		d.fail(at, path, `is %s; write a list, each entry with "- "`, kindOf(n))
-		return
-	}
-	out := reflect.MakeSlice(v.Type(), len(items), len(items))
-	for i, item := range items {
-		here := fmt.Sprintf("%s[%d]", path, i)
-		if isNull(item) {
-			d.fail(d.pos(item), here, `is empty; fill it or take out the "- "`)
-			continue
-		}
-		d.value(item, d.pos(item), here, out.Index(i), tag)
-		if d.stopped {
-			return
-		}
-	}
-	v.Set(out)
-}
-
-// oneOfList tells a forgotten dash from a mapping whose keys are numbers or
-// names of the entries.
-func (d *decoder) oneOfList(entries []entry, elem reflect.Type) bool {
-	if elem.Kind() != reflect.Struct {
-		return false
-	}
-	return slices.ContainsFunc(fieldsOf(elem), func(f field) bool {
-		return slices.ContainsFunc(entries, func(e entry) bool { return fold(e.key.Value) == f.folded })
-	})
-}
-
-// numbered puts entries whose keys are all numbers in their order, as Spring
-// does; others stay as they stand.
-func numbered(entries []entry) []entry {
-	number := func(e entry) int {
-		n, err := strconv.Atoi(e.key.Value)
-		if err != nil {
-			return -1
-		}
-		return n
-	}
-	if slices.ContainsFunc(entries, func(e entry) bool { return number(e) < 0 }) {
-		return entries
-	}
-	slices.SortStableFunc(entries, func(a, b entry) int { return number(a) - number(b) })
-	return entries
-}
-
-func (d *decoder) commas(n *yaml.Node, at Pos, path string, v reflect.Value, tag reflect.StructTag) {
-	text, _, ok := d.filled(n, at, path)
-	if !ok {
-		return
-	}
-	out, quote := reflect.MakeSlice(v.Type(), 0, 1), quoted(n)
-	for part := range strings.SplitSeq(text, ",") {
-		if part = strings.TrimSpace(part); part == "" || !d.step(n) {
-			continue
-		}
-		item := reflect.New(v.Type().Elem()).Elem()
-		d.text(part, quote, at, path, item, tag)
-		out = reflect.Append(out, item)
-	}
-	v.Set(out)
 }
 
 // isScalar tells whether one value of the file fills v.

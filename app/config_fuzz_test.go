@@ -32,7 +32,7 @@ func FuzzLoad(f *testing.F) {
 				t.Fatalf("got %v", err)
 			}
 			for _, p := range ce.Problems {
-				if p.Where.File != "a.yml" || p.What == "" {
+				if p.Where.File != "a.yml" || p.Where.Line < 1 || p.What == "" {
 					t.Errorf("no place or no text: %+v", p)
 				}
 			}

@@ -124,7 +124,7 @@ func (d *decoder) checkHandlers(c *Config) {
 			h.kind = "http"
 		case program:
 			h.kind = "exec"
-		default:
+		case !d.unread[path]:
 			d.fail(h.At, path, "has no exec or http; add the one that it is")
 		}
 		for j, v := range h.Exec.Environment {

@@ -87,6 +87,7 @@ func (d *decoder) options(l *ListenerConfig, mode string, known map[string]func(
 		return
 	}
 	before := len(d.problems)
+	d.stands(l.At, path, v.Elem())
 	d.keys(l.entries, l.At, path, v.Elem())
 	d.checkOptions(l, path, d.problems[before:])
 	l.entries = nil // they may hold secrets as they stand in the file

@@ -123,7 +123,7 @@ func parseConfig(path string, data []byte, o LoadOptions) (*Config, error) {
 	if o.Open == nil {
 		o.Open = func(name string) (io.ReadCloser, error) { return os.Open(name) }
 	}
-	d := &decoder{file: path, fill: filler{o.LookupEnv, o.Open}, at: map[string]Pos{}, hoisted: map[string]bool{}}
+	d := &decoder{file: path, fill: filler{o.LookupEnv, o.Open}, at: map[string]Pos{}, unread: map[string]bool{}, hoisted: map[string]bool{}}
 	c := &Config{file: path, at: d.at}
 	if root := d.parseYAML(data); root != nil {
 		root = d.hoist(root)
@@ -187,7 +187,7 @@ func (d *decoder) shown(path string) string {
 func (d *decoder) hoist(root *yaml.Node) *yaml.Node {
 	canonical := map[string]string{"listeners": "listeners", "routemapping": "route-mapping", "routes": "routes"}
 	var top, moved []*yaml.Node
-	section := &yaml.Node{Kind: yaml.MappingNode}
+	section := &yaml.Node{Kind: yaml.MappingNode, Line: root.Line, Column: root.Column}
 	for i := 0; i+1 < len(root.Content); i += 2 {
 		key, value := root.Content[i], root.Content[i+1]
 		switch {
@@ -217,13 +217,19 @@ func (d *decoder) hoist(root *yaml.Node) *yaml.Node {
 		d.hoisted[canonical[name]] = true
 		joined.Content = append(joined.Content, moved[i], moved[i+1])
 	}
-	for i := 1; i < len(top); i += 2 {
-		if resolve(top[i]) == section || fold(top[i-1].Value) == "fluentconnect" && isNull(top[i]) {
-			top[i] = &joined
+	for i := 0; i < len(top); i += 2 {
+		if fold(top[i].Value) != "fluentconnect" {
+			continue
 		}
+		if value := resolve(top[i+1]); value.Kind != yaml.MappingNode && !isNull(value) {
+			d.noSection(value, d.pos(top[i]), "fluent-connect")
+		} else if value.Kind == yaml.MappingNode && value != section {
+			continue // a second one, which is told when the keys are looked at
+		}
+		top[i+1] = &joined
 	}
 	if !slices.Contains(top, &joined) {
-		top = append(top, &yaml.Node{Kind: yaml.ScalarNode, Value: "fluent-connect", Line: root.Line, Column: root.Column}, &joined)
+		top = append(top, &yaml.Node{Kind: yaml.ScalarNode, Value: "fluent-connect", Line: moved[0].Line, Column: moved[0].Column}, &joined)
 	}
 	whole := *root
 	whole.Content = top

@@ -48,6 +48,9 @@ func (d *decoder) checkCompiled(c *Config, path string, m customer.MappingConfig
 func (d *decoder) checkDeletes(c *Config) {
 	const path = "deletes.attribute"
 	name := c.Deletes.Attribute
+	if name == "" {
+		return // refused
+	}
 	at := ""
 	if name == c.Mapping.IDAttribute {
 		at = "mapping.id-attribute"
@@ -57,8 +60,10 @@ func (d *decoder) checkDeletes(c *Config) {
 			at = fmt.Sprintf("mapping.attributes[%d]", i)
 		}
 	}
-	if at != "" {
+	if _, given := d.at[path]; at != "" && given {
 		d.fail(c.At(path), path, "%q is the name of %s; give it another", name, at)
+	} else if at != "" {
+		d.fail(c.At(at), at, "%q is the name of %s; give it another", name, path)
 	}
 }
 
