@@ -25,7 +25,7 @@ const perSubject = 8
 const requestTimeout = 10 * time.Second
 
 // A Journal is the stream of messages that a ledger is kept in: of each subject
-// the last few. All methods are called by several goroutines at once.
+// the last few, of marks and totals at least the last. All methods are called by several goroutines at once.
 type Journal interface {
 	// Append stores all messages or none, nil once they are on disk, at
 	// consecutive sequences that end with last. A message may carry the
@@ -93,19 +93,24 @@ type stream struct {
 }
 
 func openStream(ctx context.Context, s Store) (*stream, error) {
+	return openNamed(ctx, s, streamName, "l.>", perSubject)
+}
+
+// openNamed opens a stream that keeps so many messages of each subject.
+func openNamed(ctx context.Context, s Store, name, subjects string, most int64) (*stream, error) {
 	js, err := s.JetStream().CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name:               streamName,
-		Subjects:           []string{"l.>"},
+		Name:               name,
+		Subjects:           []string{subjects},
 		Storage:            jetstream.FileStorage,
 		Replicas:           s.Replicas(),
-		MaxMsgsPerSubject:  perSubject,
+		MaxMsgsPerSubject:  most,
 		AllowDirect:        true,
 		AllowAtomicPublish: true,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("open stream %s: %w", streamName, err)
+		return nil, fmt.Errorf("open stream %s: %w", name, err)
 	}
-	return &stream{s, js, streamName}, nil
+	return &stream{s, js, name}, nil
 }
 
 func (s *stream) Remove(ctx context.Context, seq uint64) error {

@@ -22,6 +22,10 @@ import (
 // resource, which costs JetStream far more; what was written over by then need
 // not be moved. The log is read at the start, and purged of what was moved.
 //
+// Marks and totals, which come anew with every move, are moved into a stream
+// that keeps one of each. Among the resources the older ones would lie in blocks
+// of long ago, and JetStream reads a whole block to take one message out.
+//
 // Only one process can have the store, and only one logged may be in it.
 //
 // The files: logged.go writes the log, logged_read.go reads what was written,
@@ -29,7 +33,8 @@ import (
 type logged struct {
 	store Store
 	log   *stream
-	index *stream
+	index *stream // resources, dead letters, acts
+	marks *stream // marks and totals
 	warn  *slog.Logger
 
 	writing sync.Mutex    // held while the log is written
@@ -54,6 +59,9 @@ type logged struct {
 const (
 	logName    = "CT2FLUENT_LEDGER_LOG"
 	logSubject = "ll"
+
+	marksName   = "CT2FLUENT_LEDGER_MARKS"
+	marksPrefix = "lm."
 )
 
 // How much the memory holds of what is moved and of what is not, in messages
@@ -103,6 +111,10 @@ func openLogged(ctx context.Context, s Store, log *slog.Logger) (*logged, error)
 	if err != nil {
 		return nil, err
 	}
+	marks, err := openNamed(ctx, s, marksName, marksPrefix+">", 1)
+	if err != nil {
+		return nil, err
+	}
 	js, err := s.JetStream().CreateOrUpdateStream(ctx, jetstream.StreamConfig{
 		Name: logName, Subjects: []string{logSubject}, Storage: jetstream.FileStorage, AllowDirect: true,
 	})
@@ -110,7 +122,7 @@ func openLogged(ctx context.Context, s Store, log *slog.Logger) (*logged, error)
 		return nil, fmt.Errorf("open stream %s: %w", logName, err)
 	}
 	j := &logged{
-		store: s, index: index, log: &stream{Store: s, js: js, name: logName}, warn: log,
+		store: s, index: index, marks: marks, log: &stream{Store: s, js: js, name: logName}, warn: log,
 		subjects: map[string]*subject{}, moving: make(chan struct{}, 1), moved: make(chan struct{}), unsure: true,
 	}
 	j.idle = time.AfterFunc(time.Hour, j.moveAll)

@@ -169,14 +169,21 @@ func (j *logged) toIndex(ctx context.Context, ms []logMessage, doubtful bool) er
 		}
 		ms = slices.DeleteFunc(ms, func(m logMessage) bool { return m.Seq <= there[m.Subject].Seq })
 	}
-	msgs := make([]*nats.Msg, len(ms))
-	for i, m := range ms {
+	var msgs, singles []*nats.Msg
+	for _, m := range ms {
 		data := strconv.AppendUint(make([]byte, 0, 21+len(m.Data)), m.Seq, 10)
-		msgs[i] = &nats.Msg{Subject: m.Subject, Data: append(append(data, '\n'), m.Data...)}
+		data = append(append(data, '\n'), m.Data...)
+		if single(m.Subject) {
+			singles = append(singles, &nats.Msg{Subject: marksPrefix + m.Subject, Data: data})
+		} else {
+			msgs = append(msgs, &nats.Msg{Subject: m.Subject, Data: data})
+		}
 	}
 	var err error
-	if len(msgs) > 0 {
-		_, err = j.store.Append(ctx, msgs...)
+	for _, msgs := range [][]*nats.Msg{msgs, singles} {
+		if len(msgs) > 0 && err == nil {
+			_, err = j.store.Append(ctx, msgs...)
+		}
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()

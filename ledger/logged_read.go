@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -91,14 +92,45 @@ func (j *logged) newest(ctx context.Context, subjects []string) (map[string]Mess
 	return found, err
 }
 
-// indexed gives what the index has of subjects, at their places in the log.
+// single tells whether only the newest message of a subject is kept: of totals
+// and marks.
+func single(subject string) bool {
+	return subject == totalsSubject || strings.HasPrefix(subject, marks)
+}
+
+// indexed gives what was moved of subjects, at its places in the log.
 func (j *logged) indexed(ctx context.Context, subjects []string) (map[string]Message, error) {
-	found, err := j.index.Newest(ctx, subjects...)
-	for name, m := range found {
-		m.Seq, m.Data = indexedAt(m.Data)
-		found[name] = m
+	names, singles := make([]string, 0, len(subjects)), []string(nil)
+	for _, name := range subjects {
+		if single(name) {
+			singles = append(singles, marksPrefix+name)
+		} else {
+			names = append(names, name)
+		}
 	}
-	return found, err
+	moved, err := j.marks.Newest(ctx, singles...)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range singles {
+		// Until it is moved anew it may be among the resources, where an earlier
+		// version kept it.
+		if _, ok := moved[name]; !ok {
+			names = append(names, strings.TrimPrefix(name, marksPrefix))
+		}
+	}
+	found, err := j.index.Newest(ctx, names...)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(found, moved)
+	there := make(map[string]Message, len(found))
+	for name, m := range found {
+		m.Subject = strings.TrimPrefix(name, marksPrefix)
+		m.Seq, m.Data = indexedAt(m.Data)
+		there[m.Subject] = m
+	}
+	return there, nil
 }
 
 // Page gives messages of the index; their Seq is their place there.

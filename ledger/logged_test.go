@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -98,12 +99,17 @@ func (s *shelf) wantNewest(subject, want string) {
 	}
 }
 
-// indexedCount is how many messages the index has.
+// wantIndexed compares how many messages of all but marks and totals are moved.
 func (s *shelf) wantIndexed(want int) {
 	s.t.Helper()
-	info, err := s.index.js.Info(s.t.Context())
+	s.wantStream(s.index, want)
+}
+
+func (s *shelf) wantStream(one *stream, want int) {
+	s.t.Helper()
+	info, err := one.js.Info(s.t.Context())
 	if err != nil || info.State.Msgs != uint64(want) {
-		s.t.Errorf("%d messages are in the index, %v; want %d", info.State.Msgs, err, want)
+		s.t.Errorf("%d messages are in %s, %v; want %d", info.State.Msgs, one.name, err, want)
 	}
 }
 
@@ -163,13 +169,69 @@ func TestWhatIsWrittenOverIsNotMoved(t *testing.T) {
 	s.add(text("l.r.p.customer.a", "outcome"), text(totalsSubject, "2"), text("l.m.x", "2"))
 	s.add(text("l.r.p.customer.a", "next"))
 	s.moved()
-	s.wantIndexed(4)
+	s.wantIndexed(2)
+	s.wantStream(s.marks, 2)
 	s.wantNewest("l.r.p.customer.a", "next")
 	alone := text("l.r.p.customer.b", "intent")
 	alone.Header = nats.Header{passing: {"1"}}
 	s.add(alone)
 	s.moved()
-	s.wantIndexed(5)
+	s.wantIndexed(3)
+}
+
+func TestOfMarksAndTotalsOneIsKept(t *testing.T) {
+	s := newShelf(t)
+	for i := range 3 {
+		s.add(text("l.m.x", strconv.Itoa(i)), text(totalsSubject, strconv.Itoa(i)), text("l.r.p.customer.a", strconv.Itoa(i)))
+		s.moved()
+	}
+	s.wantStream(s.marks, 2)
+	s.wantIndexed(3)
+	s.crash()
+	if got := s.newest("l.m.x", totalsSubject, "l.r.p.customer.a", "l.m.y"); !slices.Equal(got, []string{"2", "2", "2", ""}) {
+		t.Errorf("after a crash the newest are %q", got)
+	}
+}
+
+// Promise 2: what was kept among the resources counts until it is written anew.
+func TestMarksOfAnEarlierVersionAreFound(t *testing.T) {
+	s := newShelf(t)
+	if _, err := s.index.Append(t.Context(), text("l.m.x", "7\nold"), text(totalsSubject, "8\nold")); err != nil {
+		t.Fatal(err)
+	}
+	s.crash()
+	s.wantNewest("l.m.x", "old")
+	s.wantNewest(totalsSubject, "old")
+	s.add(text("l.m.x", "new"))
+	s.moved()
+	s.crash()
+	s.wantNewest("l.m.x", "new")
+	s.wantNewest(totalsSubject, "old")
+}
+
+// Promise 2: a batch that was moved in part is moved whole, and nothing twice.
+func TestAMoveThatEndsInTheMiddle(t *testing.T) {
+	for _, crash := range []bool{false, true} {
+		s := newShelf(t)
+		s.add(text(letterSubject(1), "letter"), text(totalsSubject, "1"), text("l.r.p.customer.a", "1"))
+		appends := 0
+		s.during = func() {
+			appends++
+			s.lose = appends == 1
+		}
+		if err := s.flush(t.Context()); !errors.Is(err, errLost) {
+			t.Fatalf("got %v, want errLost", err)
+		}
+		s.wantIndexed(2)
+		s.wantStream(s.marks, 0)
+		if crash {
+			s.crash()
+		}
+		s.moved()
+		s.wantIndexed(2)
+		s.wantStream(s.marks, 1)
+		s.wantNewest(totalsSubject, "1")
+	}
 }
 
 // Promise 2: a dead letter that was replayed must not come back from the log.
