@@ -19,6 +19,10 @@ import (
 // bulkKills is how often a run over all customers is killed on its way.
 const bulkKills = 10
 
+// manyForBulk is from how many customers on a run is long enough to be killed
+// on its way at the pace it has.
+const manyForBulk = 200_000
+
 // bulk has a run over all customers killed on its way, while some of them
 // change, and counts to the customer.
 func bulk(ctx context.Context, p *prover) error {
@@ -26,16 +30,24 @@ func bulk(ctx context.Context, p *prover) error {
 	if p.customers > 0 {
 		n = p.customers
 	}
-	w, err := p.newWorld(ctx, setup{
-		// So slow that there is a way to be killed on.
-		config: "queue: { store: STORE, workers: 3, batch-size: 50 }\n",
-		level:  "info",
-		ct:     sandbox.CTKnobs{Common: sandbox.Common{Latency: sandbox.Duration(5 * time.Millisecond)}, Lag: sandbox.Duration(20 * time.Millisecond)},
+	s := setup{
+		level: "info",
+		ct:    sandbox.CTKnobs{Common: sandbox.Common{Latency: sandbox.Duration(5 * time.Millisecond)}, Lag: sandbox.Duration(20 * time.Millisecond)},
 		fluent: sandbox.FluentKnobs{Common: sandbox.Common{
 			Latency: sandbox.Duration(5 * time.Millisecond), Jitter: sandbox.Duration(30 * time.Millisecond), Faults: refusing,
 		}},
 		sample: 500,
-	})
+	}
+	var spec customer.BulkSpec
+	pause := 100 * time.Millisecond
+	if n < manyForBulk {
+		// So slow that there is a way to be killed on, and with a rate, so that it
+		// is killed while it reads and not only after that.
+		s.config = "queue: { store: STORE, workers: 3, batch-size: 50 }\n"
+		spec.Rate = pick(p, 400., 3000.)
+		pause = 5 * time.Millisecond
+	}
+	w, err := p.newWorld(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -50,9 +62,8 @@ func bulk(ctx context.Context, p *prover) error {
 	defer stop()
 	var changes sync.WaitGroup
 	var changed error
-	changes.Go(func() { changed = w.changeSome(changing) })
-	// With a rate, so that it is killed while it reads and not only after that.
-	done, err := w.killedOnItsWay(ctx, customer.BulkSpec{Rate: pick(p, 400., 3000.)}, rand.New(rand.NewPCG(p.seed, 7)), n)
+	changes.Go(func() { changed = w.changeSome(changing, pause) })
+	done, err := w.killedOnItsWay(ctx, spec, rand.New(rand.NewPCG(p.seed, 7)), n)
 	stop()
 	changes.Wait()
 	if err != nil {
@@ -95,8 +106,8 @@ func (w *world) populate(n, poorly int) error {
 	return w.create(poor, poorly)
 }
 
-// changeSome changes customers all the time, and none of the poor.
-func (w *world) changeSome(ctx context.Context) error {
+// changeSome changes customers all the time, with pauses, and none of the poor.
+func (w *world) changeSome(ctx context.Context, pause time.Duration) error {
 	ids := w.known()
 	for ctx.Err() == nil {
 		if err := w.changeOne(ids[w.rngInt(len(ids)/2)]); err != nil {
@@ -104,7 +115,7 @@ func (w *world) changeSome(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(5 * time.Millisecond):
+		case <-time.After(pause):
 		}
 	}
 	return nil
