@@ -154,7 +154,7 @@ func (s *stream) Newest(ctx context.Context, subjects ...string) (map[string]Mes
 
 func (s *stream) newestOf(ctx context.Context, subjects []string) ([]Message, error) {
 	if len(subjects) == 1 && !strings.Contains(subjects[0], "*") {
-		// A request for several costs the client half a MiB of buffers.
+		// A request for several costs the client a subscription and its buffers.
 		m, err := s.js.GetLastMsgForSubject(ctx, subjects[0])
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return nil, nil

@@ -113,10 +113,16 @@ func (s *Store) open(ctx context.Context) (err error) {
 	return s.begin(ctx)
 }
 
+// answersAtOnce is for how many messages of one answer of JetStream there is
+// room: more than any answer has, which is 1,024 for the newest of subjects. By
+// default there is room for 65,536, half a MiB for each request.
+const answersAtOnce = 4096
+
 func (s *Store) options() []nats.Option {
 	return []nats.Option{
 		nats.Name("ct2fluent"),
 		nats.MaxReconnects(-1),
+		nats.SyncQueueLen(answersAtOnce),
 		// Left to itself the client writes to standard error.
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			s.o.Log.Warn("store: connection", "error", err)
