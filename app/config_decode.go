@@ -162,7 +162,7 @@ func (d *decoder) keys(entries []entry, at Pos, path string, v reflect.Value) {
 			if ok {
 				d.ignored = append(d.ignored, Note{d.pos(e.key), d.shown(child), f.Tag.Get("unused")})
 			}
-		case ok && !isNull(e.value):
+		case ok && !d.isNone(e.value, v.FieldByIndex(f.Index)):
 			d.value(e.value, d.pos(e.key), child, v.FieldByIndex(f.Index), f.Tag)
 		case f.Tag.Get("required") != "" && ok:
 			d.fail(d.pos(e.key), child, "is empty; give it a value")
@@ -175,6 +175,22 @@ func (d *decoder) keys(entries []entry, at Pos, path string, v reflect.Value) {
 	if len(missing) > 0 {
 		d.fail(at, path, "%s no %s; add what is missing", has(path), either(missing))
 	}
+}
+
+// isNone tells whether what stands where v is filled from counts as none. Of plain
+// values d.scalar tells it, which fills them once.
+func (d *decoder) isNone(n *yaml.Node, v reflect.Value) bool {
+	return isNull(n) || !isScalar(v) && d.isBlank(n)
+}
+
+// isBlank tells whether n is a text that is empty once it is filled.
+func (d *decoder) isBlank(n *yaml.Node) bool {
+	n = resolve(n)
+	if n.Kind != yaml.ScalarNode || n.Style&yaml.TaggedStyle != 0 {
+		return false
+	}
+	text, _, err := d.fill.fill(n.Value)
+	return err == nil && text == ""
 }
 
 // absent gives v the defaults of its tags.

@@ -37,7 +37,7 @@ func (d *decoder) list(n *yaml.Node, at Pos, path string, v reflect.Value, tag r
 	out := reflect.MakeSlice(v.Type(), len(items), len(items))
 	for i, item := range items {
 		here := fmt.Sprintf("%s[%d]", path, i)
-		if isNull(item) {
+		if d.isNone(item, out.Index(i)) {
 			d.stands(d.pos(item), here, out.Index(i))
 			d.fail(d.pos(item), here, `is empty; fill it or take out the "- "`)
 			d.unread[here] = true

@@ -44,7 +44,7 @@ func (d *decoder) listeners(n *yaml.Node, at Pos, path string, out *Listeners) {
 		here := join(path, l.ID)
 		d.at[here] = l.At
 		options := resolve(e.value)
-		if options.Kind != yaml.MappingNode && !isNull(options) {
+		if options.Kind != yaml.MappingNode && !isNull(options) && !d.isBlank(options) {
 			d.fail(l.At, here, "is %s; write its options below it, indented", kindOf(options))
 			continue
 		}

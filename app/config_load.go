@@ -221,7 +221,7 @@ func (d *decoder) hoist(root *yaml.Node) *yaml.Node {
 		if fold(top[i].Value) != "fluentconnect" {
 			continue
 		}
-		if value := resolve(top[i+1]); value.Kind != yaml.MappingNode && !isNull(value) {
+		if value := resolve(top[i+1]); value.Kind != yaml.MappingNode && !isNull(value) && !d.isBlank(value) {
 			d.noSection(value, d.pos(top[i]), "fluent-connect")
 		} else if value.Kind == yaml.MappingNode && value != section {
 			continue // a second one, which is told when the keys are looked at
