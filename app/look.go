@@ -121,14 +121,14 @@ func (c *cli) previewed(ctx context.Context, what, project string, diff bool) (p
 		}
 	}
 	if !errors.Is(err, control.ErrNotRunning) {
-		return p, err
+		return p, asked(err)
 	}
 	plan, err := newPlan(c.setup, &Config{ConnectConfig: ConnectConfig{RouteMapping: cfg.RouteMapping, Routes: cfg.Routes}, Accounts: cfg.Accounts, Select: cfg.Select, Mapping: cfg.Mapping, at: cfg.at, file: cfg.file}, c.logger(cfg.Log))
 	if err != nil {
 		return p, err
 	}
 	p, err = preview(ctx, plan.accounts, deletes(cfg.Deletes), nil, r)
-	return p, ofSide(err)
+	return p, asked(ofSide(err))
 }
 
 // ofSide gives an error of either API the exit code that a check would give it.
