@@ -101,6 +101,16 @@ func (b *bench) bulkAll(ctx context.Context) error {
 	r.figure(name, fmt.Sprintf("writes to Fluent; %s are the least", number(least(n, batchOfWrites))), float64(writes), "", nil)
 	r.figure(name, "lookups in Fluent, as nothing is known of anybody", float64(all(after.Fluent.Requests)-writes), "", nil)
 	r.figure(name, customers+"resident, at most", float64(used.Max)/1e6, "MB", atMost(500))
+	began = time.Now()
+	again, err := p.bulkRun(ctx, customer.BulkSpec{})
+	if err != nil {
+		return err
+	}
+	if again.Read != n || again.Skipped != uint64(n) {
+		b.report.wrong("bulk: of %d customers that are the same the run says %+v", n, again)
+	}
+	r.figure(name, customers+"again, from start to the last outcome: all are known", time.Since(began).Seconds(), "s", nil)
+	r.figure(name, customers+"again: resident, at most", float64(p.usage().Max)/1e6, "MB", atMost(500))
 	if err := p.stop(); err != nil {
 		return err
 	}
