@@ -95,11 +95,17 @@ const keep = 20
 // kept in one message of the ledger.
 const maxProgress = 8 << 10
 
-// The bounds of what waits, and of a spec in bytes.
+// The bounds of what waits, and of specs in bytes: of one, and of all that wait.
 const (
 	maxWaiting = 100
 	maxSpec    = 8 << 10
+	maxSpecs   = 256 << 10
 )
+
+// maxIndex is from how many bytes on jobs that have ended are forgotten, the
+// oldest first: a NATS cluster takes messages of 1 MiB where nobody has set it
+// otherwise.
+const maxIndex = 640 << 10
 
 // index is the name of the mark that holds all jobs.
 const index = "jobs"
@@ -195,13 +201,14 @@ func (j *Jobs) Start(ctx context.Context, r Request) (Job, error) {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	waiting := 0
+	waiting, specs := 0, len(r.Spec)
 	for _, one := range j.jobs {
 		if !one.State.Ended() {
 			waiting++
+			specs += len(one.Spec)
 		}
 	}
-	if waiting >= maxWaiting {
+	if waiting >= maxWaiting || specs > maxSpecs {
 		return Job{}, fmt.Errorf("%w: %d have not ended; stop some, or wait for them", ErrFull, waiting)
 	}
 	one := &live{Job: Job{
@@ -367,11 +374,17 @@ func (j *Jobs) save(ctx context.Context) error {
 	for _, one := range dropped {
 		j.leave(one)
 	}
-	k := kept{Next: j.next, Left: j.left}
-	for _, one := range j.jobs {
-		k.Jobs = append(k.Jobs, keptJob{one.Job, one.parts})
+	text, err := j.encode()
+	for err == nil && len(text) > maxIndex {
+		i := slices.IndexFunc(j.jobs, func(one *live) bool { return one.State.Ended() && one.cancel == nil })
+		if i < 0 {
+			break
+		}
+		dropped = append(dropped, j.jobs[i])
+		j.leave(j.jobs[i])
+		j.jobs = slices.Delete(slices.Clone(j.jobs), i, i+1)
+		text, err = j.encode()
 	}
-	text, err := json.Marshal(k)
 	if err == nil {
 		err = j.store.SetMark(ctx, index, string(text))
 	}
@@ -388,6 +401,15 @@ func (j *Jobs) save(ctx context.Context) error {
 		return fmt.Errorf("keep the jobs: %w", err)
 	}
 	return nil
+}
+
+// encode is what is kept of all. Jobs.mu is held.
+func (j *Jobs) encode() ([]byte, error) {
+	k := kept{Next: j.next, Left: j.left}
+	for _, one := range j.jobs {
+		k.Jobs = append(k.Jobs, keptJob{one.Job, one.parts})
+	}
+	return json.Marshal(k)
 }
 
 // leave has the checkpoints of a job emptied. Jobs.mu is held.

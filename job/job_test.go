@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"strings"
 	"sync"
@@ -441,6 +442,46 @@ func TestNotTooManyWait(t *testing.T) {
 	if _, err := j.Start(t.Context(), Request{Kind: "bulk", Spec: make([]byte, maxSpec+1)}); !errors.Is(err, ErrInvalid) {
 		t.Error(err)
 	}
+}
+
+// A message of a NATS cluster has a mebibyte, in which all jobs have room,
+// however many have asked for however much.
+func TestAllJobsHaveRoomInOneMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &memory{}
+		release := make(chan error)
+		j := open(t, s, Kind{Name: "bulk", Run: until(release)})
+		defer runs(t, j)()
+		large := json.RawMessage(`"` + strings.Repeat("x", maxSpec-2) + `"`)
+		ask := func(by int) (Job, error) {
+			return j.Start(t.Context(), Request{Kind: "bulk", Project: "shop", Spec: large, By: fmt.Sprint(by)})
+		}
+		for i := range 120 {
+			if _, err := ask(i); err != nil {
+				t.Fatal(err)
+			}
+			release <- nil
+			synctest.Wait()
+		}
+		waiting := 0
+		for ; ; waiting++ {
+			if _, err := ask(waiting); errors.Is(err, ErrFull) {
+				break
+			} else if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if waiting != maxSpecs/maxSpec {
+			t.Errorf("%d wait, want %d", waiting, maxSpecs/maxSpec)
+		}
+		if size := len(s.killed().marks[index]); size > maxIndex {
+			t.Errorf("all jobs take %d bytes, want %d at most", size, maxIndex)
+		}
+		later := open(t, s.killed()).List()
+		if n := len(later); n < waiting+20 {
+			t.Errorf("%d jobs are kept, want those that wait and the last that have ended", n)
+		}
+	})
 }
 
 // Of those that have ended the last few are kept, of the others all. Those that
