@@ -11,7 +11,7 @@ import (
 // memoryGoal is what the process wants to do with. Left to itself Go lets the
 // heap grow to twice of what is alive before it collects, which a run over a
 // million customers, and the indexes of as many, would have it do.
-const memoryGoal = 420 << 20
+const memoryGoal = 380 << 20
 
 // memoryLimit is the limit for a heap of which so much is alive. It is soft, and
 // leaves room to work in: a collector that has none would take half of the
