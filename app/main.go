@@ -43,13 +43,17 @@ func Run(ctx context.Context, setup func(*Setup), args []string, stdin io.Reader
 	defer stop()
 	s := &Setup{Sources: map[string]SourceType{}}
 	setup(s)
-	c := &cli{setup: s, in: stdin, out: stdout, err: stderr}
+	out := &output{Writer: stdout}
+	c := &cli{setup: s, in: stdin, out: out, err: stderr}
 	root := c.root()
 	root.SetArgs(args)
 	root.SetIn(stdin)
-	root.SetOut(stdout)
+	root.SetOut(out)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = out.whole()
+	}
 	if err == nil {
 		return exitDone
 	}
@@ -191,7 +195,7 @@ func (c *cli) logger(l LogConfig) *slog.Logger {
 }
 
 func terminal(w any) bool {
-	f, ok := w.(*os.File)
+	f, ok := fileOf(w)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
