@@ -110,6 +110,8 @@ func (c *cli) previewed(ctx context.Context, what, project string, diff bool) (p
 		r.ID = what
 	case err != nil:
 		return p, &kindError{errUsage, err}
+	case !json.Valid(r.Document):
+		return p, fmt.Errorf("%w: %w", errUsage, errNoCustomer)
 	}
 	running, err := control.Dial(controlFile(cfg), "")
 	if err == nil {
@@ -130,6 +132,8 @@ func (c *cli) previewed(ctx context.Context, what, project string, diff bool) (p
 	p, err = preview(ctx, plan.accounts, deletes(cfg.Deletes), nil, r)
 	return p, asked(ofSide(err))
 }
+
+var errNoCustomer = errors.New("not a commercetools customer in JSON")
 
 // ofSide gives an error of either API the exit code that a check would give it.
 func ofSide(err error) error {
@@ -157,7 +161,7 @@ func preview(ctx context.Context, accounts []Account, d customer.Deletes, rememb
 	if r.Document != nil {
 		q.Customer = &commercetools.Customer{}
 		if err := json.Unmarshal(r.Document, q.Customer); err != nil || q.Customer.ID == "" {
-			return customer.Preview{}, fmt.Errorf("%w: not a commercetools customer in JSON", control.ErrInvalid)
+			return customer.Preview{}, fmt.Errorf("%w: %w", control.ErrInvalid, errNoCustomer)
 		}
 		q.ID = q.Customer.ID
 	}
