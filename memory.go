@@ -21,8 +21,8 @@ type Memory struct {
 	Username string `json:"username,omitempty"`
 	// Hash is of what was written last; empty when that is in doubt.
 	Hash string `json:"hash,omitempty"`
-	// Mapping is the fingerprint of the mapping under which Hash was made, or by
-	// which the customer was left out.
+	// Mapping is the fingerprint of the mapping under which the work of Version
+	// was done, and Hash made, or by which the customer was left out.
 	Mapping string `json:"mapping,omitempty"`
 	// Attributes names the attributes that hold a value in Fluent.
 	Attributes []string `json:"attributes,omitempty"`

@@ -206,7 +206,9 @@ func (h *Handler) handle(ctx context.Context, batch []ct2fluent.Notification) []
 	errs := make([]error, len(batch))
 	for i, it := range items {
 		errs[i] = it.err
-		if !same(it.memory, it.stored) {
+		// What came again says so also where nothing is new: that this mapping's
+		// work is done, whatever it wrote when it was handed out before.
+		if it.n.Again || !same(it.memory, it.stored) {
 			h.ledger.Remember(ctx, it.n.Ref, it.memory)
 		}
 	}

@@ -112,10 +112,13 @@ func conclude(last Entry, answers []answer, told *ct2fluent.Memory, floor uint64
 // remember says what is remembered after the answers. Rule 1: the floor never
 // sinks, and a doubtful memory forgets the hash, not the floor.
 func remember(last ct2fluent.Memory, answers []answer, told *ct2fluent.Memory) ct2fluent.Memory {
-	done, doubtful := false, false
+	done, doubtful, unrepaired := false, false, false
 	for _, a := range answers {
 		// The newest one's word counts.
 		done = a.outcome.Settled() && a.outcome != ct2fluent.Dead
+		// What it wrote when it was handed out before is no older than what is
+		// remembered, and may be of another mapping.
+		unrepaired = unrepaired || told == nil && a.n.Again && a.outcome.Settled()
 		// A write of the one that came again may lie above all that was written
 		// since. It was to repair that, and now never will.
 		doubtful = doubtful || a.outcome == ct2fluent.Doubtful || a.outcome == ct2fluent.Dead && a.n.Again
@@ -129,6 +132,8 @@ func remember(last ct2fluent.Memory, answers []answer, told *ct2fluent.Memory) c
 	}
 	if doubtful {
 		m.Version = 0
+	}
+	if doubtful || unrepaired {
 		m = forgetHash(m)
 	}
 	return m
@@ -156,9 +161,16 @@ func weaker(last, told ct2fluent.Memory) ct2fluent.Memory {
 	return told
 }
 
-// forgetHash forgets what is in Fluent.
+// forgetHash forgets what is in Fluent, and under which mapping.
 func forgetHash(m ct2fluent.Memory) ct2fluent.Memory {
-	m.Hash, m.Mapping, m.Attributes = "", "", nil
+	m.Mapping = ""
+	return doubtHash(m)
+}
+
+// doubtHash forgets what is in Fluent. That the work of the version is done
+// under the mapping stays true: the package comment says why.
+func doubtHash(m ct2fluent.Memory) ct2fluent.Memory {
+	m.Hash, m.Attributes = "", nil
 	return m
 }
 

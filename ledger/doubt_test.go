@@ -12,7 +12,7 @@ import (
 func TestUncleanStart(t *testing.T) {
 	r := newRig(t)
 	m := ct2fluent.Memory{Floor: 4, Version: 4, Username: "u", Hash: "h", Mapping: "m", Attributes: []string{"a"}}
-	in := ct2fluent.Memory{Floor: 4, Version: 4, Username: "u"} // in doubt
+	in := ct2fluent.Memory{Floor: 4, Version: 4, Username: "u", Mapping: "m"} // in doubt
 	r.settle(r.remembering(m, nil), note(1, 4), of(john, note(2, 4)))
 
 	r.restart()
@@ -78,6 +78,9 @@ func TestRemember(t *testing.T) {
 		{name: "came again and was written", answers: []answer{again(ct2fluent.Written)}, told: &next, want: next},
 		{name: "came again and died: it will not repair what it wrote", answers: []answer{again(ct2fluent.Dead)},
 			want: ct2fluent.Memory{Floor: 5, Username: "u"}},
+		{name: "came again and had no route: it has not repaired what it wrote", answers: []answer{again(ct2fluent.Skipped)},
+			want: ct2fluent.Memory{Floor: 5, Version: 5, Username: "u"}},
+		{name: "came again and waits", answers: []answer{again(ct2fluent.Held)}, want: last},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -34,14 +34,18 @@
 //   - The entry could not be written. The same note is made then, up to the
 //     newest of the entries concerned.
 //
-// The version survives the last two: "the work of version v is done" stays
-// true. A write that was sent after the entry was of a read that is at least
-// the entry's floor (rule 1), which is at least v, so whether it landed or
-// not, Fluent holds v or newer. A write that was sent before it and lands
-// after it can be older; but its notification is not settled, comes again, is
-// never taken for known (rule 4) and writes anew. What is known can therefore
-// be skipped after a crash without a call. Should the one that comes again
-// die, there is no such repair: the memory forgets its version then, too.
+// Version and mapping survive the last two: "the work of version v is done
+// under mapping m" stays true. A write that was sent after the entry was of a
+// read that is at least the entry's floor (rule 1), which is at least v, so
+// whether it landed or not, Fluent holds v or newer. Two kinds of write can
+// undo that work: one that was sent before the entry and lands after it can be
+// older, and one that a process with another mapping sent is not of m. But the
+// notification of either is not settled: it comes again, is never taken for
+// known (rule 4) and writes anew, under the mapping of then. What is known can
+// therefore be skipped after a crash without a call, by a bulk run as well.
+// Where the one that comes again repairs nothing, the memory forgets: the
+// mapping, if it settled and no handler told what to remember (a route that is
+// not there any more), and the version as well, if it died.
 package ledger
 
 import (

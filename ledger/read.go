@@ -65,7 +65,7 @@ func (l *Ledger) load(ctx context.Context, refs []ct2fluent.Ref) (map[ct2fluent.
 			return nil, fmt.Errorf("%s: %w", r, err)
 		}
 		if l.commits.doubts(m.Seq) {
-			e.Memory = forgetHash(e.Memory)
+			e.Memory = doubtHash(e.Memory)
 		}
 		found[r] = kept{e, m.Seq}
 	}

@@ -88,6 +88,9 @@ func bulk(ctx context.Context, p *prover) error {
 	if err := w.exact(again, n); err != nil {
 		return fmt.Errorf("the second run: %w", err)
 	}
+	if again.Written > 0 {
+		return fmt.Errorf("the second run has written %d customers anew, that were known before the kills", again.Written)
+	}
 	if err := w.rest(restWithin); err != nil {
 		return err
 	}

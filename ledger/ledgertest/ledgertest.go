@@ -310,7 +310,7 @@ func crash(d *desk) {
 	m := ct2fluent.Memory{Floor: 3, Version: 3, Username: "u", Hash: "h", Mapping: "m"}
 	d.settles(d.ledger, remembers(d.ledger, m, nil), batch(note(1, jane, 3)), "written")
 	d.crash()
-	doubtful := ct2fluent.Memory{Floor: 3, Version: 3, Username: "u"}
+	doubtful := ct2fluent.Memory{Floor: 3, Version: 3, Username: "u", Mapping: "m"}
 	d.recalls(jane, doubtful)
 	d.restart()
 	d.recalls(jane, doubtful)
