@@ -114,6 +114,9 @@ func (a *App) open(ctx context.Context, p *plan) (err error) {
 		return surroundings(fmt.Errorf("open the ledger: %w", err))
 	}
 	p.marks.ledger.Store(a.ledger)
+	if err := a.bind(ctx); err != nil {
+		return err
+	}
 	if err := a.handlers(p); err != nil {
 		return err
 	}
@@ -201,6 +204,7 @@ func (a *App) Close() error {
 	}
 	errs = append(errs, a.closeHandlers())
 	if a.ledger != nil {
+		a.noteTargets()
 		a.ledger.Close()
 	}
 	if a.store != nil {

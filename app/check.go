@@ -148,7 +148,7 @@ func (c *cli) surroundings(ctx context.Context, p *plan) []Finding {
 		}
 	}
 	found = append(found, disk(ctx, p.config)...)
-	return found
+	return append(found, otherTargets(p.config)...)
 }
 
 // vacancies tell of each address to listen on whether it can be taken.

@@ -131,7 +131,9 @@ func (a *account) decideFill(ctx context.Context) error {
 	return nil
 }
 
-func (a *account) markName() string { return "fill/" + a.Project }
+func (a *account) markName() string { return fillMark(a.Project) }
+
+func fillMark(project string) string { return "fill/" + project }
 
 // Run fills the empty ledgers, account by account at once, going on where an
 // earlier run was stopped. The notifications of an account are held meanwhile.

@@ -75,7 +75,7 @@ func newRigAt(t *testing.T, more string, now func() time.Time) *rig {
 	var err error
 	r.ct, err = sandbox.NewCommerceTools(sandbox.CTOptions{ProjectKey: "shop", ClientSecret: clientSecret, Deliver: r.deliver, Now: now})
 	r.must(err)
-	r.fluent, err = sandbox.NewFluent(sandbox.FluentOptions{Account: "ACME", ClientSecret: clientSecret, ClientID: "client", Password: password})
+	r.fluent, err = sandbox.NewFluent(sandbox.FluentOptions{Account: "ACME", ClientSecret: clientSecret, ClientID: "client", Password: password, RetailerIDs: []string{"1", "2"}})
 	r.must(err)
 	ctx, cancel := context.WithCancel(context.Background())
 	r.ctServer, err = sandbox.Start(ctx, "", r.ct)
