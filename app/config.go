@@ -25,7 +25,9 @@ type Config struct {
 	// ([expr](https://expr-lang.org/docs/language-definition)) for each field,
 	// over `customer`, `addresses` (the default shipping address first, the
 	// default billing address next, then the others), `retailerId` and
-	// `projectKey`. What is left out keeps its default.
+	// `projectKey`. What not every customer has is followed by `?.`, as in
+	// `customer.custom?.fields.tier`; followed by `.` alone, a customer without it
+	// is a dead letter (`mapping`). What is left out keeps its default.
 	Mapping MappingConfig `yaml:"mapping"`
 
 	// What becomes of the Fluent customer of a customer that was deleted in

@@ -209,7 +209,7 @@ func (x *expression) run(machine *vm.VM, env *environment) (any, error) {
 		// Promise 7: the text of an evaluation error can quote a value.
 		var at *file.Error
 		if errors.As(err, &at) {
-			return nil, x.fault(fmt.Sprintf("the expression fails at %d:%d", at.Line, at.Column+1))
+			return nil, x.fault(failure(x.program, at))
 		}
 		return nil, x.fault("the expression fails")
 	}
