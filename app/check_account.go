@@ -48,7 +48,7 @@ func (p *plan) checkAccount(ctx context.Context, i int) []Finding {
 	a, s := p.accounts[i], p.config.Accounts[i].Subscription
 	side := func(what string, began time.Time, err error, detail string) Finding {
 		if err != nil && refused(err) {
-			return answered(what, began, &kindError{ErrConfig, err}, "", "correct the credentials, or what they may do")
+			return answered(what, began, &kindError{ErrConfig, err}, "", remedyOfRefusal(err))
 		}
 		return answered(what, began, err, detail, "see whether the address is right and can be reached from here")
 	}

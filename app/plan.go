@@ -214,7 +214,7 @@ func (p *plan) admittedTo(ctx context.Context, i int, a Account) error {
 		switch {
 		case err == nil:
 		case refused(err):
-			errs = append(errs, configError(at, fmt.Errorf("%s: %w; correct the credentials, or what they may do", side.name, err)))
+			errs = append(errs, configError(at, fmt.Errorf("%s: %w; %s", side.name, err, remedyOfRefusal(err))))
 		default:
 			p.log.Warn("cannot be reached at the start; its work waits", "what", side.name, "error", err)
 		}
@@ -233,6 +233,14 @@ func refused(err error) bool {
 		return fl.Kind == fluent.Stopped || fl.Kind == fluent.Refused
 	}
 	return false
+}
+
+// remedyOfRefusal is what mends what an API has definitely said no to.
+func remedyOfRefusal(err error) string {
+	if errors.Is(err, fluent.ErrNoRetailer) {
+		return "correct the account's retailer-id, or let its username see that retailer"
+	}
+	return "correct the credentials, or what they may do"
 }
 
 func (s *Setup) version() string {

@@ -102,12 +102,15 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
+// ErrNoRetailer says that the account has no retailer of this id, or none that
+// its user sees.
+var ErrNoRetailer = errors.New("no retailer of this id")
+
 var (
-	errUnusable   = errors.New("unusable answer")
-	errNull       = errors.New("null without an error")
-	errNotSent    = errors.New("not sent after an earlier request failed")
-	errTooBig     = errors.New("larger than a request may be")
-	errNoRetailer = errors.New("no retailer of this id")
+	errUnusable = errors.New("unusable answer")
+	errNull     = errors.New("null without an error")
+	errNotSent  = errors.New("not sent after an earlier request failed")
+	errTooBig   = errors.New("larger than a request may be")
 )
 
 // fromFault is the error of a request that has no answer.

@@ -230,7 +230,8 @@ func (c *Client) ByID(ctx context.Context, ids []string, full bool) (map[string]
 }
 
 // Check finds out whether customers can be read and, where a retailer is
-// named, whether it exists. An *[Error] of kind [Stopped] is a definite refusal.
+// named, whether it exists. An *[Error] of kind [Stopped] is a definite refusal;
+// where it is [ErrNoRetailer], not of the credentials.
 func (c *Client) Check(ctx context.Context, retailerID string) error {
 	r := request{Query: `query check { customers(first: 1) { edges { node { id } } } }`}
 	if retailerID != "" {
@@ -244,7 +245,7 @@ func (c *Client) Check(ctx context.Context, retailerID string) error {
 		return err
 	}
 	if retailerID != "" && data.RetailerByID == nil {
-		return &Error{Operation: "check", Kind: Stopped, Status: http.StatusOK, Field: "retailer", Err: errNoRetailer}
+		return &Error{Operation: "check", Kind: Stopped, Status: http.StatusOK, Field: "retailer", Err: fmt.Errorf("%w: %q", ErrNoRetailer, retailerID)}
 	}
 	return nil
 }

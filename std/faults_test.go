@@ -542,6 +542,11 @@ func TestStartIsRefused(t *testing.T) {
 		{"a permission is missing", "", func(r *rig) {
 			r.must(r.fluent.SetKnobs(sandbox.FluentKnobs{Common: sandbox.Common{Denied: []string{"CUSTOMER_VIEW"}}}))
 		}, 2, `yml:6: Fluent account ACME: .*C0020E.*; correct the credentials, or what they may do`},
+		{"there is no such retailer", "", func(r *rig) {
+			file, err := os.ReadFile(r.path("application-connector.yml"))
+			r.must(err)
+			r.write("application-connector.yml", strings.Replace(string(file), `retailer-id: "1"`, `retailer-id: "99"`, 1))
+		}, 2, `yml:6: Fluent account ACME: .*no retailer of this id: "99"; correct the account's retailer-id`},
 		{"a secret's file is missing", "", func(r *rig) { r.must(os.Remove(r.path("ct"))) }, 2, `yml:6: .*client-secret: .*no such file`},
 		{"a handler is unknown", `routes: [{ route: commercetools.connect.customer.upsert, handler-name: FluentCustomerUpsrt }]`, nil, 2,
 			`yml:11: .*no handler "FluentCustomerUpsrt".*"FluentCustomerUpsert"`},
