@@ -2,10 +2,12 @@ package app
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -35,7 +37,7 @@ func (c *cli) bulkCustomers() *cobra.Command {
 		Use: "customers", Short: "Put all customers of a project into the queue, behind live traffic", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkBulk(spec); err != nil {
-				return fmt.Errorf("%w: %w", errUsage, err)
+				return fmt.Errorf("%w: %w", errUsage, inFlags(err))
 			}
 			switch {
 			case values && !spec.DryRun:
@@ -77,11 +79,21 @@ func checkBulk(spec customer.BulkSpec) error {
 	return parsed.CheckNew(time.Now())
 }
 
+// inFlags tells what is wrong with a key of a spec by the flag that gives it.
+func inFlags(err error) error {
+	var bad *customer.SpecError
+	if !errors.As(err, &bad) {
+		return err
+	}
+	flag := regexp.MustCompile(`[A-Z]`).ReplaceAllStringFunc(bad.Key, func(s string) string { return "-" + strings.ToLower(s) })
+	return fmt.Errorf("--%s: %w", flag, bad.Err)
+}
+
 // bulkLine is the progress of a bulk run for a person.
-func bulkLine(progress json.RawMessage) string {
+func bulkLine(one job.Job) string {
 	var p customer.BulkProgress
-	if json.Unmarshal(progress, &p) != nil {
-		return string(progress)
+	if json.Unmarshal(one.Progress, &p) != nil {
+		return string(one.Progress)
 	}
 	var b strings.Builder
 	switch {
@@ -104,12 +116,16 @@ func bulkLine(progress json.RawMessage) string {
 			fmt.Fprintf(&b, ", %d waiting", p.Outstanding)
 		}
 	}
-	b.WriteString(pace(p))
+	b.WriteString(pace(one.State, p))
 	return b.String()
 }
 
-// pace is how fast a bulk run is, how long it will take, and what it waits for.
-func pace(p customer.BulkProgress) string {
+// pace is how fast a bulk run is, how long it will take, and what it waits for:
+// nothing of one that does not run, as of that one this is over.
+func pace(s job.State, p customer.BulkProgress) string {
+	if s != job.Running {
+		return ""
+	}
 	text := ""
 	if p.Phase != "done" && p.Rate > 0 {
 		text += fmt.Sprintf("; %.0f/s", p.Rate)
@@ -136,7 +152,7 @@ func drawn(one job.Job) string {
 	if p.Dead > 0 {
 		text += fmt.Sprintf(", %d dead", p.Dead)
 	}
-	return text + pace(p)
+	return text + pace(one.State, p)
 }
 
 func total(by map[string]int) (n int) {

@@ -17,22 +17,29 @@ func TestBulkLine(t *testing.T) {
 	tests := []struct {
 		name      string
 		p         customer.BulkProgress
+		state     job.State
 		line, bar string
 	}{
 		{"reading", customer.BulkProgress{Phase: "reading", Read: 900, Total: 1600, Outstanding: 500, Counts: counts, Rate: 99.6, ETASeconds: 61},
-			"reading, 900 of 1600 read: 300 written, 0 unchanged, 100 skipped, 0 dead, 500 waiting; 100/s, 1m1s left",
+			job.Running, "reading, 900 of 1600 read: 300 written, 0 unchanged, 100 skipped, 0 dead, 500 waiting; 100/s, 1m1s left",
 			"[######..................]  25% "},
 		{"how many there are is not known", customer.BulkProgress{Phase: "reading", Read: 900, Outstanding: 500, Counts: counts},
-			"reading, 900 read: 300 written, 0 unchanged, 100 skipped, 0 dead, 500 waiting", ""},
+			job.Running, "reading, 900 read: 300 written, 0 unchanged, 100 skipped, 0 dead, 500 waiting", ""},
 		{"it waits", customer.BulkProgress{Phase: "reading", Read: 900, Total: 1600, Outstanding: 500, Counts: counts, Why: "queue is full"},
-			"reading, 900 of 1600 read: 300 written, 0 unchanged, 100 skipped, 0 dead, 500 waiting; waits: queue is full",
+			job.Running, "reading, 900 of 1600 read: 300 written, 0 unchanged, 100 skipped, 0 dead, 500 waiting; waits: queue is full",
+			"[######..................]  25% "},
+		{"stopped while it waited", customer.BulkProgress{Phase: "reading", Read: 900, Total: 1600, Outstanding: 500, Counts: counts, Rate: 99.6, ETASeconds: 3, Why: "queue is full"},
+			job.Stopped, "reading, 900 of 1600 read: 300 written, 0 unchanged, 100 skipped, 0 dead, 500 waiting",
+			"[######..................]  25% "},
+		{"resumed, and in line", customer.BulkProgress{Phase: "reading", Read: 900, Total: 1600, Outstanding: 500, Counts: counts, Rate: 99.6, ETASeconds: 3},
+			job.Queued, "reading, 900 of 1600 read: 300 written, 0 unchanged, 100 skipped, 0 dead, 500 waiting",
 			"[######..................]  25% "},
 		{"done", customer.BulkProgress{Phase: "done", Read: 405, Total: 405, Counts: merged},
-			"405 read: 300 written, 0 unchanged, 5 merged, 100 skipped, 0 dead",
+			job.Done, "405 read: 300 written, 0 unchanged, 5 merged, 100 skipped, 0 dead",
 			"[########################] 100% "},
 		{"a dry run", customer.BulkProgress{Phase: "reading", Read: 10, Total: 20, Differs: &customer.Comparison{
 			Create: 1, Update: 2, Equal: 3, Skipped: map[string]int{"not-selected": 3}, Dead: map[string]int{"mapping": 1}}},
-			"reading, 10 of 20 read: 1 to create, 2 to update, 3 equal, 3 skipped, 1 dead", "[############............]  50% "},
+			job.Running, "reading, 10 of 20 read: 1 to create, 2 to update, 3 equal, 3 skipped, 1 dead", "[############............]  50% "},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -40,7 +47,7 @@ func TestBulkLine(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := progressLine("bulk", doc); got != tt.line {
+			if got := progressLine(job.Job{Kind: "bulk", State: tt.state, Progress: doc}); got != tt.line {
 				t.Errorf("line %q\nwant %q", got, tt.line)
 			}
 			if got := bar(job.Job{Kind: "bulk", Progress: doc}); got != tt.bar {
@@ -84,6 +91,7 @@ func TestDrawn(t *testing.T) {
 	} {
 		one := job.Job{ID: "bulk-7", Kind: "bulk", State: job.Queued}
 		if p.Phase != "" {
+			one.State = job.Running
 			one.Progress, _ = json.Marshal(p) // it is made of numbers and texts
 		}
 		if got := drawn(one); got != want {

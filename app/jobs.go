@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -75,7 +74,7 @@ func ofJob(err error) error {
 func described(one job.Job) string {
 	text := string(one.State)
 	if one.Progress != nil {
-		text += ": " + progressLine(one.Kind, one.Progress)
+		text += ": " + progressLine(one)
 	}
 	if one.Why != "" {
 		text += ": " + one.Why
@@ -83,14 +82,14 @@ func described(one job.Job) string {
 	return text
 }
 
-// progressLine writes the progress of a kind of job for a person.
-func progressLine(kind string, progress json.RawMessage) string {
-	switch kind {
+// progressLine writes the progress of a job for a person.
+func progressLine(one job.Job) string {
+	switch one.Kind {
 	case "bulk":
-		return bulkLine(progress)
+		return bulkLine(one)
 	case reconcileKind:
-		return reconcileLine(progress)
+		return reconcileLine(one)
 	default:
-		return string(progress)
+		return string(one.Progress)
 	}
 }

@@ -187,9 +187,18 @@ func accountOf(accounts []Account, project string) (Account, error) {
 		}
 	}
 	if project == "" {
-		return Account{}, fmt.Errorf("%w: there are several accounts; name one by its project key", control.ErrInvalid)
+		return Account{}, fmt.Errorf("%w: there are several accounts; name the project of one (--project): %s", control.ErrInvalid, keys(accounts))
 	}
-	return Account{}, fmt.Errorf("%w: no account has the project key %q", control.ErrInvalid, project)
+	return Account{}, fmt.Errorf("%w: no account has the project key %q; they have %s", control.ErrInvalid, project, keys(accounts))
+}
+
+// keys are the project keys of accounts, for a person.
+func keys(accounts []Account) string {
+	var all []string
+	for _, a := range accounts {
+		all = append(all, a.Project)
+	}
+	return strings.Join(all, ", ")
 }
 
 func printDiff(out io.Writer, p customer.Preview) {

@@ -301,10 +301,10 @@ func besides(r customer.ReconcileReport) string {
 }
 
 // reconcileLine is the progress of a reconciliation for a person.
-func reconcileLine(progress json.RawMessage) string {
+func reconcileLine(one job.Job) string {
 	r := customer.ReconcileReport{}
-	if json.Unmarshal(progress, &r) != nil {
-		return string(progress)
+	if json.Unmarshal(one.Progress, &r) != nil {
+		return string(one.Progress)
 	}
 	text := fmt.Sprintf("%s, %d of %d read", r.Phase, r.Read, max(r.Total, r.Read))
 	switch {
@@ -324,7 +324,7 @@ func reconcileLine(progress json.RawMessage) string {
 	if r.StartedOver > 0 {
 		text += "; started over"
 	}
-	if r.Why != "" {
+	if r.Why != "" && one.State == job.Running {
 		text += "; waits: " + r.Why
 	}
 	return text

@@ -100,7 +100,7 @@ func TestWhereIsWhole(t *testing.T) {
 	}
 	t.Run("too long", func(t *testing.T) {
 		s := Selection{Where: `a = "` + strings.Repeat("(", 6000) + `"`}
-		if err := s.Check(); err == nil || err.Error() != "where: too long for a URL" {
+		if err := s.Check(); err == nil || err.Error() != "too long for a URL" {
 			t.Errorf("Check: %v", err)
 		}
 		c := project(t, Options{}, func(_ http.ResponseWriter, r *http.Request) { t.Errorf("asked %d bytes", len(r.URL.String())) })

@@ -21,14 +21,14 @@ type Selection struct {
 }
 
 // Check tells whether s can be asked for at all: whether Where is whole by
-// itself and short enough. What its words mean, only commercetools can tell.
+// itself and short enough, which the error is about. What its words mean, only commercetools can tell.
 func (s Selection) Check() error {
 	if !whole(s.Where) {
-		return errors.New("where: a parenthesis or a quote is not closed")
+		return errors.New("a parenthesis or a quote is not closed")
 	}
 	// Half is enough for the bounds and the place to go on from.
 	if len(url.QueryEscape(s.predicate())) > maxURL/2 {
-		return errors.New("where: too long for a URL")
+		return errors.New("too long for a URL")
 	}
 	return nil
 }

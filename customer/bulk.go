@@ -125,8 +125,22 @@ type BulkSpec struct {
 // last is the ChangedSince that goes on where the last one ended.
 const last = "last"
 
+// A SpecError says what is wrong with a key of a spec.
+type SpecError struct {
+	Key string // as JSON has it
+	Err error
+}
+
+func (e *SpecError) Error() string { return e.Key + ": " + e.Err.Error() }
+func (e *SpecError) Unwrap() error { return e.Err }
+
+func specError(key, format string, args ...any) error {
+	return &SpecError{key, fmt.Errorf(format, args...)}
+}
+
 // ParseBulkSpec reads a spec, strictly: a misspelt key must not widen a run.
-// Empty is all customers. The error says what is wrong with it.
+// Empty is all customers. The error says what is wrong with it; that of a key is
+// a *[SpecError].
 func ParseBulkSpec(doc []byte) (BulkSpec, error) {
 	var s BulkSpec
 	if len(doc) > 0 {
@@ -148,7 +162,7 @@ func ParseBulkSpec(doc []byte) (BulkSpec, error) {
 		}
 		at, err := time.Parse(time.RFC3339, *t.value)
 		if err != nil {
-			return s, fmt.Errorf("%s: %q is no time; write it as 2026-01-31T00:00:00Z", t.name, *t.value)
+			return s, specError(t.name, "%q is no time; write it as 2026-01-31T00:00:00Z", *t.value)
 		}
 		*t.value = at.UTC().Format(timeShape)
 	}
@@ -157,11 +171,14 @@ func ParseBulkSpec(doc []byte) (BulkSpec, error) {
 	}
 	switch {
 	case s.Ranges < 0 || s.Ranges > maxRanges:
-		return s, fmt.Errorf("ranges: 1 to %d can be read at once", maxRanges)
+		return s, specError("ranges", "1 to %d can be read at once", maxRanges)
 	case s.DryRun && s.Force:
-		return s, errors.New("force: a dry run writes nothing")
+		return s, specError("force", "a dry run writes nothing")
 	}
-	return s, s.selection().Check()
+	if err := s.selection().Check(); err != nil {
+		return s, &SpecError{"where", err}
+	}
+	return s, nil
 }
 
 // leastRate is one customer in about a quarter of an hour: below it a run would
@@ -173,10 +190,11 @@ func checkRate(rate float64) error {
 	if rate == 0 || rate >= leastRate && rate <= math.MaxFloat64 {
 		return nil
 	}
-	return fmt.Errorf("rate: %v is none; it is a number from %v on, or 0 for no limit", rate, leastRate)
+	return specError("rate", "%v is none; it is a number from %v on, or 0 for no limit", rate, leastRate)
 }
 
-// Encode is the spec as a request has it. The error says what is wrong with it.
+// Encode is the spec as a request has it. The error says what is wrong with it,
+// as that of [ParseBulkSpec].
 func (s BulkSpec) Encode() ([]byte, error) {
 	if err := checkRate(s.Rate); err != nil {
 		return nil, err // JSON has no words for some of it
@@ -185,11 +203,12 @@ func (s BulkSpec) Encode() ([]byte, error) {
 }
 
 // CheckNew refuses a parsed spec that nobody means to start now: of times in the
-// future. A run that is under way goes on also when the clock was set.
+// future. A run that is under way goes on also when the clock was set. The error
+// is a *[SpecError].
 func (s BulkSpec) CheckNew(now time.Time) error {
 	for name, value := range map[string]string{"since": s.Since, "changedSince": s.ChangedSince} {
 		if at, err := time.Parse(time.RFC3339, value); err == nil && at.After(now) {
-			return fmt.Errorf("%s: %s lies in the future", name, value)
+			return specError(name, "%s lies in the future", value)
 		}
 	}
 	return nil
