@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ct2fluent/ct2fluent"
@@ -15,10 +16,28 @@ import (
 	"github.com/ct2fluent/ct2fluent/queue"
 )
 
-// bulk is the kind of job that puts all customers of a project.
-func (a *App) bulk() job.Kind {
+// The kinds of job that put customers of a project. A catch-up is a run over
+// changes that the process starts by itself: of another kind, so that it need
+// not wait for a run over all customers.
+const (
+	bulkKind    = "bulk"
+	catchUpKind = "catch-up"
+)
+
+// isBulk tells whether the jobs of a kind are bulk runs.
+func isBulk(kind string) bool { return kind == bulkKind || kind == catchUpKind }
+
+// bulk are the kinds of job that put customers. Their runs may work at once, and
+// move one confirmed moment.
+func (a *App) bulk() []job.Kind {
+	bulk := a.bulkRuns(new(sync.Mutex))
+	catchUp := bulk
+	bulk.Name, catchUp.Name = bulkKind, catchUpKind
+	return []job.Kind{bulk, catchUp}
+}
+
+func (a *App) bulkRuns(confirming sync.Locker) job.Kind {
 	return job.Kind{
-		Name: "bulk",
 		Check: func(_ string, spec json.RawMessage) error {
 			s, err := customer.ParseBulkSpec(spec)
 			if err != nil {
@@ -40,7 +59,7 @@ func (a *App) bulk() job.Kind {
 			b := customer.Bulk{
 				Account: customerAccount(t), From: t.Commercetools, Put: a.queue.Put, Ledger: runLedger{a.ledger},
 				Waits: func() string { return a.waits(t.Project) },
-				Idle:  func() bool { return a.idle(t.Project) },
+				Idle:  func() bool { return a.idle(t.Project) }, Confirming: confirming,
 			}
 			return b.Run(ctx, one.ID, spec, r)
 		},

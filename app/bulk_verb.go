@@ -45,7 +45,7 @@ func (c *cli) bulkCustomers() *cobra.Command {
 			case values && detach:
 				return fmt.Errorf("%w: --values needs the end of the run; leave --detach away", errUsage)
 			}
-			one, err := c.startJob(cmd, "bulk", project, spec, detach)
+			one, err := c.startJob(cmd, bulkKind, project, spec, detach)
 			if err != nil || !spec.DryRun || detach {
 				return err
 			}
@@ -142,7 +142,7 @@ func pace(s job.State, p customer.BulkProgress) string {
 // drawn is a job that goes on, in a line of a terminal.
 func drawn(one job.Job) string {
 	var p customer.BulkProgress
-	if one.Kind != "bulk" || json.Unmarshal(one.Progress, &p) != nil || p.Phase == "" {
+	if !isBulk(one.Kind) || json.Unmarshal(one.Progress, &p) != nil || p.Phase == "" {
 		return bar(one) + one.ID + " " + described(one)
 	}
 	text := fmt.Sprintf("%s%s %d", bar(one), one.ID, p.Read-p.Outstanding)
@@ -171,7 +171,7 @@ func bar(one job.Job) string {
 	var r customer.ReconcileReport
 	share := 0.0
 	switch {
-	case one.Kind == "bulk" && json.Unmarshal(one.Progress, &p) == nil && p.Total > 0:
+	case isBulk(one.Kind) && json.Unmarshal(one.Progress, &p) == nil && p.Total > 0:
 		share = float64(p.Read-p.Outstanding) / float64(p.Total)
 	case one.Kind == reconcileKind && json.Unmarshal(one.Progress, &r) == nil && r.Total > 0:
 		// Both sides are read, and have about as many.

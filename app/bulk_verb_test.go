@@ -47,11 +47,13 @@ func TestBulkLine(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := progressLine(job.Job{Kind: "bulk", State: tt.state, Progress: doc}); got != tt.line {
-				t.Errorf("line %q\nwant %q", got, tt.line)
-			}
-			if got := bar(job.Job{Kind: "bulk", Progress: doc}); got != tt.bar {
-				t.Errorf("bar %q, want %q", got, tt.bar)
+			for _, kind := range []string{"bulk", "catch-up"} {
+				if got := progressLine(job.Job{Kind: kind, State: tt.state, Progress: doc}); got != tt.line {
+					t.Errorf("line %q\nwant %q", got, tt.line)
+				}
+				if got := bar(job.Job{Kind: kind, Progress: doc}); got != tt.bar {
+					t.Errorf("bar %q, want %q", got, tt.bar)
+				}
 			}
 		})
 	}

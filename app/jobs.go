@@ -13,7 +13,7 @@ import (
 
 // kinds are the kinds of long work that a running process can be asked for.
 func (a *App) kinds(p *plan) []job.Kind {
-	return []job.Kind{a.bulk(), a.reconcile(p.observe)}
+	return append(a.bulk(), a.reconcile(p.observe))
 }
 
 // jobs are the process's jobs as the HTTP side wants them.
@@ -23,6 +23,10 @@ func (j jobs) Start(ctx context.Context, r control.JobRequest) (any, string, err
 	account, err := accountOf(j.a.accounts, r.Project)
 	if err != nil {
 		return nil, "", err
+	}
+	if r.Kind == catchUpKind {
+		// The watch takes the newest for its own.
+		return nil, "", fmt.Errorf("%w: a %s starts by itself while the Subscription does not deliver; start one of the kind %s with changedSince", control.ErrInvalid, catchUpKind, bulkKind)
 	}
 	return named(j.a.jobs.Start(ctx, job.Request{Kind: r.Kind, Project: account.Project, Spec: r.Spec, By: r.By}))
 }
@@ -84,10 +88,10 @@ func described(one job.Job) string {
 
 // progressLine writes the progress of a job for a person.
 func progressLine(one job.Job) string {
-	switch one.Kind {
-	case "bulk":
+	switch {
+	case isBulk(one.Kind):
 		return bulkLine(one)
-	case reconcileKind:
+	case one.Kind == reconcileKind:
 		return reconcileLine(one)
 	default:
 		return string(one.Progress)

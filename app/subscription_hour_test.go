@@ -167,19 +167,23 @@ func TestSubscriptionStopsForAnHour(t *testing.T) {
 			t.Fatal(err)
 		}
 		most, running := 0, 0
-		jobs, err := job.New(t.Context(), job.Options{Store: l, Kinds: []job.Kind{{Name: "bulk", Run: func(ctx context.Context, r *job.Run) error {
-			if running++; running > most {
-				most = running
+		var confirming sync.Mutex
+		runs := func(ctx context.Context, r *job.Run) error {
+			if r.Job().Kind == catchUpKind {
+				if running++; running > most {
+					most = running
+				}
+				defer func() { running-- }()
 			}
-			defer func() { running-- }()
 			spec, err := customer.ParseBulkSpec(r.Job().Spec)
 			if err != nil {
 				return err
 			}
 			b := customer.Bulk{Account: account, From: m, Put: q.Put, Ledger: runLedger{l},
-				Waits: func() string { return "" }, Idle: func() bool { return l.Totals().Settled() == q.Received() }}
+				Waits: func() string { return "" }, Idle: func() bool { return l.Totals().Settled() == q.Received() }, Confirming: &confirming}
 			return b.Run(ctx, r.Job().ID, spec, r)
-		}}}})
+		}
+		jobs, err := job.New(t.Context(), job.Options{Store: l, Kinds: []job.Kind{{Name: bulkKind, Run: runs}, {Name: catchUpKind, Run: runs}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -201,6 +205,12 @@ func TestSubscriptionStopsForAnHour(t *testing.T) {
 			m.change(t, fmt.Sprint("c", i))
 		}
 		time.Sleep(2 * time.Minute)
+		// Somebody has started a run that takes longer than all of this.
+		long, err := jobs.Start(t.Context(), job.Request{Kind: bulkKind, Project: "shop", By: "ops",
+			Spec: json.RawMessage(`{"changedSince":"1999-01-01T00:00:00Z","rate":0.02}`)})
+		if err != nil {
+			t.Fatal(err)
+		}
 		m.set(commercetools.DeliveryStopped)
 		for i := range changes {
 			time.Sleep(time.Hour / changes)
@@ -231,6 +241,12 @@ func TestSubscriptionStopsForAnHour(t *testing.T) {
 		}
 		done := 0
 		for _, one := range jobs.List() {
+			if one.ID == long.ID {
+				if one.State != job.Running {
+					t.Errorf("%s is %s: nothing had to wait for it", one.ID, one.State)
+				}
+				continue
+			}
 			if one.By != bySubscription || one.State != job.Done {
 				t.Errorf("%s is %s: %s", one.ID, one.State, one.Why)
 			}

@@ -336,7 +336,7 @@ func (w *watch) start(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	one, err := w.jobs.Start(ctx, job.Request{Kind: "bulk", Project: w.project, Spec: spec, By: bySubscription})
+	one, err := w.jobs.Start(ctx, job.Request{Kind: catchUpKind, Project: w.project, Spec: spec, By: bySubscription})
 	if err != nil {
 		return err
 	}
@@ -378,14 +378,19 @@ func (w *watch) heal(ctx context.Context, now time.Time) error {
 // until a minute before it begins.
 func readUntil(one job.Job) time.Time { return one.Created.Add(-time.Minute) }
 
-// lastJob is the newest catch-up.
-func (w *watch) lastJob() (job.Job, bool) {
+// lastJob is the newest catch-up, or the one that is under way: somebody may
+// have resumed an older one.
+func (w *watch) lastJob() (last job.Job, any bool) {
 	for _, one := range w.jobs.List() {
-		if one.Kind == "bulk" && one.Project == w.project && one.By == bySubscription {
+		switch {
+		case one.Kind != catchUpKind || one.Project != w.project:
+		case !one.State.Ended():
 			return one, true
+		case !any:
+			last, any = one, true
 		}
 	}
-	return job.Job{}, false
+	return last, any
 }
 
 // catching notes the job at hand.

@@ -62,7 +62,7 @@ func (s *scene) SetMark(_ context.Context, name, value string) error {
 func (s *scene) Start(_ context.Context, r job.Request) (job.Job, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	one := job.Job{ID: fmt.Sprint("bulk-", len(s.jobs)+1), Kind: r.Kind, Project: r.Project, Spec: r.Spec, By: r.By, State: job.Running, Created: time.Now().UTC()}
+	one := job.Job{ID: fmt.Sprint(r.Kind, "-", len(s.jobs)+1), Kind: r.Kind, Project: r.Project, Spec: r.Spec, By: r.By, State: job.Running, Created: time.Now().UTC()}
 	s.jobs = append(s.jobs, one)
 	return one, nil
 }
@@ -315,3 +315,30 @@ type torn struct{}
 
 func (torn) Mark(context.Context, string) (string, error)  { return "", errors.New("disk") }
 func (torn) SetMark(context.Context, string, string) error { return errors.New("disk") }
+
+// A catch-up that somebody has resumed is under way, though newer ones have
+// ended: there are never two at once.
+func TestSubscriptionLastJob(t *testing.T) {
+	of := func(id, kind, project string, state job.State) job.Job {
+		return job.Job{ID: id, Kind: kind, Project: project, By: bySubscription, State: state}
+	}
+	for _, tt := range []struct {
+		oldest, newest job.State
+		want           string
+	}{
+		{job.Failed, job.Done, "catch-up-2"},
+		{job.Done, job.Stopped, "catch-up-2"},
+		{job.Queued, job.Done, "catch-up-1"},
+		{job.Running, job.Failed, "catch-up-1"},
+	} {
+		s := &scene{takes: time.Hour, jobs: []job.Job{
+			of("catch-up-1", "catch-up", "shop", tt.oldest), of("catch-up-2", "catch-up", "shop", tt.newest),
+			of("catch-up-3", "catch-up", "outlet", job.Queued), of("bulk-4", "bulk", "shop", job.Queued),
+		}}
+		s.jobs[0].Created = time.Now()
+		last, any := (&watch{project: "shop", jobs: s}).lastJob()
+		if !any || last.ID != tt.want {
+			t.Errorf("%s and then %s: %s", tt.oldest, tt.newest, last.ID)
+		}
+	}
+}

@@ -106,8 +106,12 @@ type Bulk struct {
 	Ledger  RunLedger
 	// Waits says why nothing more is to be put now; empty: it may be.
 	Waits func() string
-	// Idle tells that the queue has no bulk work of the project left.
+	// Idle tells that the queue has no bulk work of the project left, of this run
+	// or of others.
 	Idle func() bool
+	// Confirming is held while the confirmed moment moves; the same for all runs
+	// of a project that may work at once.
+	Confirming sync.Locker
 }
 
 // A BulkSpec says what a run is over. Its zero value is all customers.

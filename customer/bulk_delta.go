@@ -47,7 +47,7 @@ func Confirmed(ctx context.Context, notes Notes, project string) (time.Time, err
 }
 
 // Confirm moves the confirmed moment of a project, never back. Not for several
-// callers of one project at once: of its runs one works at a time.
+// callers of one project at once; see [Bulk].
 func Confirm(ctx context.Context, notes Notes, project string, at time.Time) error {
 	before, err := Confirmed(ctx, notes, project)
 	if err != nil || !at.After(before) {
@@ -237,6 +237,9 @@ func (r *bulkRun) confirmAt(ctx context.Context, at string) error {
 		return nil // a page that has such a time is not given
 	}
 	return r.retry(ctx, func() error {
+		// What another run confirms in between must not be taken back.
+		r.Confirming.Lock()
+		defer r.Confirming.Unlock()
 		may, err := r.confirms(ctx)
 		if err != nil || !may {
 			return err

@@ -132,22 +132,23 @@ func (c *crowd) Ordered(context.Context, *commercetools.Page) error {
 
 // A table is queue, ledger and carrier of runs: what it holds outlives a kill.
 type table struct {
-	mu        sync.Mutex
-	queue     []ct2fluent.Notification
-	put       int // notifications, ever
-	most      int // that waited at once
-	counts    map[string]Counts
-	counted   map[string]map[string]bool
-	notes     map[string]string
-	told      BulkProgress
-	tells     int
-	held      string
-	names     map[string]string // usernames
-	full      bool
-	confirmed []string
-	ended     map[string]int64 // the newest version that has an outcome
-	filtered  bool             // and is not remembered
-	onConfirm func(at string)
+	mu         sync.Mutex
+	queue      []ct2fluent.Notification
+	put        int // notifications, ever
+	most       int // that waited at once
+	confirming sync.Mutex
+	counts     map[string]Counts
+	counted    map[string]map[string]bool
+	notes      map[string]string
+	told       BulkProgress
+	tells      int
+	held       string
+	names      map[string]string // usernames
+	full       bool
+	confirmed  []string
+	ended      map[string]int64 // the newest version that has an outcome
+	filtered   bool             // and is not remembered
+	onConfirm  func(at string)
 
 	steps int    // durable ones
 	kill  int    // at which of these; 0: never
@@ -332,7 +333,7 @@ func (b *table) bulk(c *crowd) *Bulk {
 		Account: Account{Project: "shop", RetailerID: "1", Mapping: m, To: &om{customers: map[string]*fluent.Customer{}}},
 		From:    c, Put: b.Put, Ledger: b,
 		Waits: func() string { b.mu.Lock(); defer b.mu.Unlock(); return b.held },
-		Idle:  func() bool { return b.waiting() == 0 },
+		Idle:  func() bool { return b.waiting() == 0 }, Confirming: &b.confirming,
 	}
 }
 
