@@ -83,9 +83,9 @@ type PollConfig struct {
 	Every time.Duration `yaml:"every" default:"30s" min:"1s" max:"24h"`
 
 	// Where to begin at the first start: `now` (a minute before it), `beginning`
-	// (every customer there is), or a time such as `2026-01-31T00:00:00Z`.
-	// Afterwards the mark in the ledger holds; a `from` that is changed to
-	// something before it takes it back.
+	// (every customer there is), or a time that has passed, such as
+	// `2026-01-31T00:00:00Z`. Afterwards the mark in the ledger holds; a `from`
+	// that is changed to something before it takes it back.
 	From Since `yaml:"from" default:"now"`
 
 	// Key of the project that is asked. Default: that of the only account.

@@ -169,7 +169,7 @@ func (p *URLPath) UnmarshalText(text []byte) error {
 }
 
 // A Since is a moment from which on something is looked at: now, beginning, or
-// a time.
+// a time that has passed.
 type Since struct{ text string }
 
 // UnmarshalText takes now, beginning, and times as RFC 3339 has them.
@@ -181,6 +181,9 @@ func (s *Since) UnmarshalText(text []byte) error {
 		at, err := time.Parse(time.RFC3339, t)
 		if err != nil || at.Year() < 1970 {
 			return errors.New("no moment; write now, beginning or a time such as 2026-01-31T00:00:00Z")
+		}
+		if at.After(time.Now()) {
+			return errors.New("lies in the future, until when nothing would be looked at; write now, beginning or a time that has passed")
 		}
 		s.text = at.UTC().Format(time.RFC3339Nano)
 	}

@@ -58,10 +58,10 @@ type Options struct {
 	Marks   Marks
 	// Every is how long to wait when all has been read; default 30 s.
 	Every time.Duration
-	// From is where to begin when there is no mark yet; the zero time is a
-	// minute before the source was first made, since commercetools' clock may be
-	// another one. A From that has changed since and lies before the mark takes
-	// the mark back.
+	// From is where to begin when there is no mark yet, and lies in the past; the
+	// zero time is a minute before the source was first made, since commercetools'
+	// clock may be another one. A From that has changed since and lies before the
+	// mark takes the mark back.
 	From time.Time
 	// Log; nil discards.
 	Log *slog.Logger
@@ -93,7 +93,11 @@ func New(o Options) (*Source, error) {
 	if o.Reached == nil {
 		o.Reached = func(time.Time) {}
 	}
-	return &Source{o, time.Now()}, nil
+	made := time.Now()
+	if o.From.After(made) {
+		return nil, fmt.Errorf("poll: from lies in the future: until %s nothing would be read", stamp(o.From))
+	}
+	return &Source{o, made}, nil
 }
 
 // Join refuses a second source of one project: they would share a mark.

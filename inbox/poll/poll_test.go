@@ -3,6 +3,7 @@ package poll
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -337,12 +338,83 @@ func TestFromChanges(t *testing.T) {
 			t.Error("the same from begins anew at each start")
 		}
 		b.now("new")
-		run(time.Now().Add(time.Hour))
-		expect("from a time to come", "ancient")
 		run(time.Time{})
 		expect("from now once more", "ancient")
 		run(beginning)
 		expect("from the beginning")
+	})
+}
+
+// A mark that lies in the future, by a from of before or by a clock that was set
+// back, would have nothing read for as long, and the lag would be none.
+func TestMarkInTheFuture(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		ahead time.Duration // of now
+		back  bool
+	}{
+		{"by decades", 300_000 * time.Hour, true},
+		{"by an hour", time.Hour, true},
+		{"by a bit more than clocks may differ", time.Second, true},
+		{"by what clocks may differ", 0, false},
+		{"by nothing", -margin, false},
+	} {
+		for _, from := range []time.Time{{}, beginning} {
+			t.Run(tt.name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					b := open(t, Options{From: from})
+					n := note{commercetools.Mark{At: stamp(time.Now().Add(tt.ahead))}, ""}
+					if from.Equal(beginning) {
+						n.From = stamp(from)
+					}
+					text, err := json.Marshal(n)
+					if err != nil {
+						t.Fatal(err)
+					}
+					b.marks["shop"] = string(text)
+					b.start()
+					b.now("a")
+					time.Sleep(3 * time.Minute)
+					b.all("three minutes later")
+					if said := strings.Count(b.said(), "lies in the future"); said > 1 || (said == 1) != tt.back || (b.event("mark-ahead") == 1) != tt.back {
+						t.Errorf("said %d times, %d events", said, b.event("mark-ahead"))
+					}
+					if tt.back && !strings.Contains(b.said(), "--changed-since") {
+						t.Errorf("no remedy: %s", b.said())
+					}
+					if lag := b.lag(); lag < margin || lag > 2*margin {
+						t.Errorf("lag %s", lag)
+					}
+					b.stopped()
+				})
+			})
+		}
+	}
+}
+
+// While a mark in the future cannot be taken back, the lag grows.
+func TestMarkInTheFutureThatStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := open(t, Options{})
+		b.marks["shop"] = `{"at":"2999-01-01T00:00:00.000Z"}`
+		s, err := New(b.o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := s.begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := &run{Source: s, put: b.basket.put, work: t.Context(), mark: n}
+		b.fail(nil, errors.New("no room"))
+		ctx, stop := context.WithTimeout(t.Context(), time.Hour)
+		defer stop()
+		if err := r.step(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if lag := b.lag(); lag < time.Hour {
+			t.Errorf("lag %s", lag)
+		}
 	})
 }
 
@@ -366,6 +438,9 @@ func TestMarkThatCannotBeRead(t *testing.T) {
 func TestNew(t *testing.T) {
 	if _, err := New(Options{}); err == nil {
 		t.Error("made without a project")
+	}
+	if _, err := New(open(t, Options{From: time.Now().Add(time.Hour)}).o); err == nil || !strings.Contains(err.Error(), "from lies in the future") {
+		t.Errorf("from an hour on: %v", err)
 	}
 	b := open(t, Options{Name: "first"})
 	first, _ := New(b.o)

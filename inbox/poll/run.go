@@ -56,7 +56,11 @@ type run struct {
 func (r *run) step(ctx context.Context) error {
 	until := time.Now().Add(-margin).Truncate(time.Millisecond)
 	if at, err := time.Parse(time.RFC3339, r.mark.At); err == nil && until.Before(at) {
-		pause(ctx, min(r.o.Every, at.Sub(until)))
+		if at.Sub(until) > margin {
+			r.takeBack(ctx, until)
+		} else {
+			pause(ctx, min(r.o.Every, at.Sub(until)))
+		}
 		return nil
 	}
 	p, err := r.o.Reader.Changes(ctx, commercetools.Selection{}, r.mark.Mark, stamp(until), pageSize)
@@ -121,7 +125,13 @@ func (r *run) pass(ctx context.Context, body []byte, last commercetools.Mark) bo
 			return false
 		}
 	}
-	next := note{last, r.mark.From}
+	return r.move(ctx, last)
+}
+
+// move keeps another mark, as often as it takes. It is false when the stop came
+// first.
+func (r *run) move(ctx context.Context, to commercetools.Mark) bool {
+	next := note{to, r.mark.From}
 	for tries := 0; ; tries++ {
 		err := r.keep(r.work, next)
 		if err == nil {
@@ -137,6 +147,18 @@ func (r *run) pass(ctx context.Context, body []byte, last commercetools.Mark) bo
 	}
 	r.mark = next
 	return true
+}
+
+// takeBack moves a mark that lies in the future back: until its time came
+// nothing would be read, and nobody would notice. What was read already is at
+// most read again.
+func (r *run) takeBack(ctx context.Context, until time.Time) {
+	r.o.Observe("mark-ahead", 1)
+	r.o.Log.Error("the mark of the polling lies in the future, until when nothing would be read; polling goes on from now, "+
+		"and what was changed before and not read is brought by: ct2fluent bulk customers --changed-since TIME",
+		"project", r.o.Project, "mark", r.mark.At, "from", stamp(until))
+	r.o.Reached(until)
+	r.move(ctx, commercetools.Mark{At: stamp(until)})
 }
 
 // A change is a ResourceUpdated of commercetools.
