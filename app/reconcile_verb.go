@@ -245,6 +245,9 @@ func (l listed) print(w io.Writer) {
 	switch {
 	case l.Kind == customer.Extra:
 		what = "Fluent " + strings.Join(l.Fluent, ", ")
+		if l.Why != "" {
+			what = l.Why + ": " + what
+		}
 	case l.Why == "twins" && len(l.Fluent) > 1:
 		what = fmt.Sprintf("twins: Fluent %s stays, and not %s", l.Fluent[0], strings.Join(l.Fluent[1:], ", "))
 	case l.Kind == customer.Ambiguous:

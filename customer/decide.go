@@ -100,14 +100,21 @@ func placeOf(found *fluent.Customer, idAttribute, customerID, retailerID string)
 	}
 	id, readable := attributeText(found.Attributes, idAttribute)
 	switch {
+	case elsewhere(found, retailerID):
+		return foreign
 	case id == customerID:
 		return ours
 	case id != "" || !readable:
 		return foreign
-	case found.Retailer != nil && found.Retailer.ID != retailerID:
-		return foreign
 	}
 	return unclaimed
+}
+
+// elsewhere tells whether a Fluent customer is of another retailer, whatever id
+// it carries: two accounts of one project have customers of the same ids. One
+// of which Fluent does not say whose it is, is not.
+func elsewhere(c *fluent.Customer, retailerID string) bool {
+	return c.Retailer != nil && c.Retailer.ID != "" && c.Retailer.ID != retailerID
 }
 
 // attributeText is the text an attribute holds; empty where there is none. It

@@ -104,6 +104,8 @@ func TestPlaceOf(t *testing.T) {
 		{"no attribute", existing("u", "", "1"), unclaimed},
 		{"no attribute and no retailer", existing("u", "", ""), unclaimed},
 		{"no attribute and another retailer", existing("u", "", "2"), foreign},
+		{"our id and another retailer", ofRetailer(with(`"jane"`), "2"), foreign},
+		{"our id and no retailer", ofRetailer(with(`"jane"`), ""), ours},
 	}
 	for _, tt := range tests {
 		if got := placeOf(tt.found, "ctid", "jane", "1"); got != tt.want {

@@ -192,6 +192,12 @@ func existing(username, id, retailer string) *fluent.Customer {
 	return c
 }
 
+// ofRetailer moves a customer.
+func ofRetailer(c *fluent.Customer, retailer string) *fluent.Customer {
+	c.Retailer = existing("", "", retailer).Retailer
+	return c
+}
+
 // A notebook is a ledger in memory.
 type notebook struct {
 	mu        sync.Mutex

@@ -39,7 +39,8 @@ type fill struct {
 	cursor string
 	page   int
 	read   int // customers of Fluent seen since the start of this process
-	found  int // those of them that carry a commercetools id
+	found  int // those of them of this retailer that carry a commercetools id
+	others int // those that carry one and are of another retailer
 	twins  int
 	why    error // the last page could not be read
 
@@ -213,7 +214,7 @@ func (a *account) fillMore(ctx context.Context, begun *bool) (done bool, err err
 		a.pageFailed(fmt.Errorf("scan the customers of Fluent: %w", err))
 		return false, err
 	}
-	found, twins, err := a.adopt(ctx, page.Customers)
+	found, twins, others, err := a.adopt(ctx, page.Customers)
 	if err == nil {
 		done = page.Next == ""
 		mark := markFrom + page.Next
@@ -231,10 +232,11 @@ func (a *account) fillMore(ctx context.Context, begun *bool) (done bool, err err
 	defer f.mu.Unlock()
 	f.cursor, f.why = page.Next, nil
 	f.read, f.found, f.twins = f.read+len(page.Customers), f.found+found, f.twins+twins
+	f.others += others
 	if done {
 		f.phase = ready
 		f.change()
-		a.log.Info("the ledger is filled from Fluent", "customers", f.read, "with_id", f.found, "twins", f.twins)
+		a.log.Info("the ledger is filled from Fluent", "customers", f.read, "with_id", f.found, "twins", f.twins, "other_retailers", f.others)
 	}
 	return done, nil
 }
@@ -250,8 +252,9 @@ func (a *account) pageFailed(err error) {
 }
 
 // adopt lays the usernames of those that carry a commercetools id into the
-// ledger. Where two carry one id, the first that was seen stays.
-func (a *account) adopt(ctx context.Context, customers []fluent.Customer) (found, twins int, err error) {
+// ledger. Where two carry one id, the first that was seen stays. Those of
+// another retailer are counted and left alone.
+func (a *account) adopt(ctx context.Context, customers []fluent.Customer) (found, twins, others int, err error) {
 	usernames := map[ct2fluent.Ref]ct2fluent.Memory{}
 	var refs []ct2fluent.Ref
 	twin := func(id string) {
@@ -264,6 +267,10 @@ func (a *account) adopt(ctx context.Context, customers []fluent.Customer) (found
 		if id == "" || !readable || c.Username == "" {
 			continue
 		}
+		if elsewhere(&c, a.RetailerID) {
+			others++
+			continue
+		}
 		found++
 		ref := ct2fluent.Ref{Project: a.Project, TypeID: "customer", ID: id}
 		if _, twice := usernames[ref]; twice {
@@ -274,11 +281,11 @@ func (a *account) adopt(ctx context.Context, customers []fluent.Customer) (found
 		refs = append(refs, ref)
 	}
 	if len(refs) == 0 {
-		return 0, 0, nil
+		return 0, 0, others, nil
 	}
 	earlier, err := a.ledger.Recall(ctx, refs...)
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	for ref, m := range earlier {
 		// A page read again after a stop meets what it laid down itself.
@@ -287,5 +294,5 @@ func (a *account) adopt(ctx context.Context, customers []fluent.Customer) (found
 			delete(usernames, ref)
 		}
 	}
-	return found, twins, a.ledger.Adopt(ctx, usernames)
+	return found, twins, others, a.ledger.Adopt(ctx, usernames)
 }

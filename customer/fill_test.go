@@ -206,3 +206,32 @@ func TestTwinsKeepTheFirst(t *testing.T) {
 		}
 	})
 }
+
+// The customers of another retailer carry the same ids where the project goes
+// to it, too. They are not adopted, and not written.
+func TestFillLeavesOtherRetailersAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, log := emptyWorld(t, pages(2))
+		w.om.customers["2_jane@x"] = existing("2_jane@x", "jane", "2")
+		w.om.customers["1_joe@x"] = existing("1_joe@x", "joe", "1")
+		w.om.customers["1_ann@x"] = existing("1_ann@x", "ann", "") // whose is not told
+		w.shop.set(person("jane", 1))
+		stop := w.run(t)
+		synctest.Wait()
+		stop()
+		if got := w.ledger.of("jane").Username + " " + w.ledger.of("joe").Username + " " + w.ledger.of("ann").Username; got != " 1_joe@x 1_ann@x" {
+			t.Errorf("filled %q", got)
+		}
+		if !strings.Contains(log.String(), "with_id=2 twins=0 other_retailers=1") {
+			t.Error(log.String())
+		}
+		if got := w.handle(t, updated("jane", 1)); got[0] != "written" || w.om.id("1_jane@x") != "jane" {
+			t.Error(got)
+		}
+		for _, one := range w.om.writes {
+			if one.Username == "2_jane@x" {
+				t.Error("another retailer's was written")
+			}
+		}
+	})
+}

@@ -232,6 +232,10 @@ func (f *finder) judge(ctx context.Context, s *sight, m ct2fluent.Memory, fresh 
 	switch {
 	case found.kind == Missing:
 		return nil
+	case c != nil && found.kind == "" && elsewhere(c, f.RetailerID), found.why == whyTwins && elsewhere(c, f.RetailerID):
+		// A write would alter what is another retailer's.
+		s.drift.Kind, s.drift.Why = Ambiguous, whyRetailer
+		return nil
 	case found.kind == Ambiguous && found.why == whyTwins:
 		for _, name := range found.others {
 			if i, there := f.index.named(name); there && f.index.row(i).flags&another != 0 {
@@ -327,12 +331,8 @@ func (f *finder) eachExtra(ctx context.Context, do func(rows []int) error) error
 // firstOfID tells whether no customer of this retailer that was made before
 // carries the id of a row.
 func (f *finder) firstOfID(i int) bool {
-	for _, row := range f.index.carrying(f.index.id(i)) {
-		if f.index.row(row).flags&own != 0 {
-			return row == i
-		}
-	}
-	return true
+	rows := f.index.carrying(f.index.id(i))
+	return len(rows) == 0 || rows[0] == i
 }
 
 // locate asks all projects for the customers of rows. One that is there is no
@@ -377,7 +377,13 @@ func (f *finder) confirmExtras(ctx context.Context, rows []int) error {
 	}
 	for _, row := range rows {
 		d := Drift{Kind: Extra, ID: f.index.id(row)}
+		if f.Deleted != "" {
+			d.Why = whyUnknown
+		}
 		for _, same := range f.index.carrying(d.ID) {
+			if f.index.row(same).flags&worked != 0 {
+				d.Why = ""
+			}
 			c, ok := found[f.index.name(same)]
 			id, _ := attributeText(c.Attributes, f.Mapping.config.IDAttribute)
 			if ok && id == d.ID && !markedBy(&c, f.Deleted) {

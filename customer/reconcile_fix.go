@@ -147,7 +147,7 @@ func (r *reconciliation) fixSome(ctx context.Context, ds []Drift, done *fixed) e
 			}
 			for _, number := range d.Fluent[1:] {
 				other, there := theirs[number]
-				if id, _ := attributeText(other.Attributes, r.Mapping.config.IDAttribute); !there || id != d.ID {
+				if id, _ := attributeText(other.Attributes, r.Mapping.config.IDAttribute); !there || id != d.ID || elsewhere(&other, r.RetailerID) {
 					continue
 				}
 				if err := r.empty(ctx, other, stays, d); err != nil {
@@ -189,7 +189,7 @@ func (r *reconciliation) name() string {
 func (r *reconciliation) mends(d Drift) bool {
 	switch d.Kind {
 	case Extra:
-		return r.Deleted != ""
+		return r.Deleted != "" && d.Why == ""
 	case Ambiguous:
 		return d.Why == whyTwins
 	}

@@ -52,6 +52,7 @@ const (
 	taken                        // a commercetools customer was found to be this one
 	remembered                   // the ledger remembers its username as that of its id
 	another                      // the ledger remembers its username as another's
+	worked                       // remembered, and commercetools had the customer when it was read
 	doubtful                     // to be looked at at the end, with all of its id
 )
 
@@ -90,6 +91,9 @@ func (x *index) id(i int) string {
 // repeat what the one before had.
 func (x *index) add(c *fluent.Customer) {
 	i, there := x.named(c.Username)
+	if there && x.row(i).flags&own != 0 && elsewhere(c, x.retailerID) {
+		return // should usernames be unique for each retailer alone
+	}
 	if !there {
 		if i = x.n; i%chunk == 0 {
 			x.rows = append(x.rows, make([]row, chunk))
@@ -102,7 +106,7 @@ func (x *index) add(c *fluent.Customer) {
 	r := x.row(i)
 	before := *r
 	r.flags = 0
-	if c.Retailer == nil || c.Retailer.ID == x.retailerID {
+	if !elsewhere(c, x.retailerID) {
 		r.flags |= own
 	}
 	delete(x.strange, i)
@@ -142,12 +146,13 @@ func (x *index) named(username string) (i int, there bool) {
 	return 0, false
 }
 
-// carrying gives the rows that carry an id, in the order of the scan.
+// carrying gives the rows of the account's retailer that carry an id, in the
+// order of the scan. Others' are not its customers, whatever they carry.
 func (x *index) carrying(id string) (rows []int) {
 	key, exact := packed(id)
 	for i := range x.byID.find(id) {
 		r := x.row(i)
-		if r.flags&carries == 0 || r.id != key || !exact && x.strange[i] != id {
+		if r.flags&(carries|own) != carries|own || r.id != key || !exact && x.strange[i] != id {
 			continue
 		}
 		at := len(rows)
@@ -170,9 +175,11 @@ func (x *index) placed(username, customerID string) place {
 	}
 	r := x.row(i)
 	switch {
+	case r.flags&own == 0:
+		return foreign
 	case r.flags&carries != 0 && x.id(i) == customerID:
 		return ours
-	case r.flags&(carries|unreadable) != 0, r.flags&own == 0:
+	case r.flags&(carries|unreadable) != 0:
 		return foreign
 	}
 	return unclaimed
@@ -182,13 +189,16 @@ func (x *index) placed(username, customerID string) place {
 // what the index says already; of one customer the last holds.
 func (x *index) remember(id string, m ct2fluent.Memory) {
 	for _, i := range x.carrying(id) {
-		x.row(i).flags &^= remembered
+		x.row(i).flags &^= remembered | worked
 	}
 	delete(x.apart, id)
 	switch i, there := x.named(m.Username); {
 	case m.Username == "":
-	case there && x.row(i).flags&carries != 0 && x.id(i) == id:
+	case there && x.row(i).flags&(carries|own) == carries|own && x.id(i) == id:
 		x.row(i).flags |= remembered
+		if m.Floor > 0 || m.Version > 0 { // what was filled in from Fluent has neither
+			x.row(i).flags |= worked
+		}
 	default:
 		x.apart[id] = m
 	}

@@ -35,6 +35,15 @@ const (
 	whyElsewhere = "elsewhere"
 	// Its Fluent customer is another commercetools customer's, too.
 	whyShared = "shared"
+	// The ledger remembers a Fluent customer that is another retailer's.
+	whyRetailer = "retailer"
+)
+
+// Why an extra one is not to be marked as deleted.
+const (
+	// The ledger does not remember that the project ever had the customer: it
+	// may be another project's, or the retailer not the one that is meant.
+	whyUnknown = "unknown"
 )
 
 // A match is what was found for a customer. Usernames tell Fluent customers

@@ -21,7 +21,8 @@ type Drift struct {
 	ID   string    `json:"id"` // in commercetools
 	// Fields in which a different customer differs.
 	Fields []string `json:"fields,omitempty"`
-	// Why an ambiguous one is: twins, username, elsewhere or shared.
+	// Why an ambiguous one is: twins, username, elsewhere, shared or retailer.
+	// Of an extra one that is not to be marked: unknown.
 	Why string `json:"why,omitempty"`
 	// Fluent are Fluent's own ids of the customers concerned; of twins the
 	// first is the one that stays.
@@ -108,7 +109,7 @@ func (r *ReconcileReport) count(d Drift) {
 	for _, f := range d.Fields {
 		r.Fields[f]++
 	}
-	if d.Why != "" {
+	if d.Kind == Ambiguous {
 		r.Ambiguous[d.Why]++
 	}
 }

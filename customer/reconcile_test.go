@@ -198,6 +198,15 @@ func (w *world) twist(username string, change func(c *fluent.Customer)) {
 func TestReconcile(t *testing.T) {
 	text := func(s string) *string { return &s }
 	forget := func(w *world, id string) { delete(w.ledger.memories, ref(id)) }
+	marking := func(p *pass) {
+		p.Deleted = "commercetoolsDeleted"
+		p.Put = func(ctx context.Context, ns ...ct2fluent.Notification) error {
+			for i := range ns {
+				ns[i].Received = time.Now().Add(-2 * freshFor) // it was tried again until then
+			}
+			return p.put(ctx, ns...)
+		}
+	}
 	idOf := func(c *fluent.Customer, id string) { c.Attributes = existing("", id, "1").Attributes }
 	tests := []struct {
 		name  string
@@ -206,7 +215,9 @@ func TestReconcile(t *testing.T) {
 		ask   func(p *pass)
 		want  string // separated by ;
 		left  string // after a fix; default nothing
-		check func(t *testing.T, w *world, r *ReconcileReport)
+
+		deletes bool // are marked
+		check   func(t *testing.T, w *world, r *ReconcileReport)
 	}{
 		{name: "nothing differs"},
 		{name: "missing: never written", given: func(w *world) { w.shop.set(person("new", 1)) }, want: "missing new"},
@@ -254,6 +265,45 @@ func TestReconcile(t *testing.T) {
 				t.Errorf("%+v", r)
 			}
 		}},
+		{name: "of another retailer with the same id: no twin, and left alone", given: func(w *world) {
+			w.om.customers["2_jane@x"] = existing("2_jane@x", "jane", "2")
+		}, check: func(t *testing.T, w *world, r *ReconcileReport) {
+			if r.Elsewhere != 1 || w.om.id("2_jane@x") != "jane" || r.Fixed != nil && r.Fixed.Emptied != 0 {
+				t.Errorf("%+v, it carries %q", r, w.om.id("2_jane@x"))
+			}
+		}},
+		{name: "missing: only another retailer has it", given: func(w *world) {
+			w.shop.set(person("new", 1))
+			w.om.customers["2_new@x"] = existing("2_new@x", "new", "2")
+		}, want: "missing new", check: func(t *testing.T, w *world, r *ReconcileReport) {
+			if r.Fixed != nil && (w.om.id("1_new@x") != "new" || w.ledger.of("new").Username != "1_new@x") {
+				t.Errorf("%q, remembers %q", w.om.id("1_new@x"), w.ledger.of("new").Username)
+			}
+		}},
+		{name: "ambiguous: the ledger remembers another retailer's", given: func(w *world) {
+			w.twist("1_jane@x", func(c *fluent.Customer) { ofRetailer(c, "2").LastName = text("Roe") })
+			w.om.customers["1_a@x"] = existing("1_a@x", "jane", "1")
+		}, want: "ambiguous jane retailer", left: "ambiguous jane retailer", check: func(t *testing.T, w *world, _ *ReconcileReport) {
+			if *w.om.customers["1_jane@x"].LastName != "Roe" || w.om.id("1_a@x") != "jane" {
+				t.Error("one of them was written")
+			}
+		}},
+		{name: "extra: deleted unnoticed, to be marked", given: func(w *world) { delete(w.shop.fresh, "jane") },
+			ask: marking, deletes: true,
+			want: "extra jane", check: func(t *testing.T, w *world, _ *ReconcileReport) {
+				if !markedBy(w.om.customers["1_jane@x"], "commercetoolsDeleted") {
+					t.Error("it is not marked")
+				}
+			}},
+		{name: "extra: filled in from Fluent, and never seen in commercetools", given: func(w *world) {
+			w.om.customers["1_old@x"] = existing("1_old@x", "old", "1")
+			w.ledger.memories[ref("old")] = ct2fluent.Memory{Username: "1_old@x"}
+		}, ask: marking, deletes: true,
+			want: "extra old unknown", left: "extra old unknown", check: func(t *testing.T, w *world, _ *ReconcileReport) {
+				if markedBy(w.om.customers["1_old@x"], "commercetoolsDeleted") {
+					t.Error("it is marked")
+				}
+			}},
 		{name: "extra: of another project of this retailer is none", given: func(w *world) {
 			w.om.customers["1_old@x"] = existing("1_old@x", "old", "1")
 		}, ask: func(p *pass) {
@@ -345,6 +395,7 @@ func TestReconcile(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t, func(o *Options) {
 				o.Mapping = mustCompile(t, MappingConfig{Select: Expression{Text: `customer.locale != "fr"`}})
+				o.Deletes.Mark = tt.deletes
 			})
 			w.synced(t, "jane", "joe")
 			if tt.given != nil {

@@ -130,7 +130,7 @@ func (w *world) plant(n int) (faults, error) {
 	names := [][]string{{"lastName"}, {"country"}, {"firstName"}, {"primaryPhone", "title"}, {"primaryEmail"},
 		{"attributes.commercetoolsId"}, {"attributes.commercetoolsId"}}
 	for i := range n {
-		missing, different, twin := ids[3*i], ids[3*i+1], ids[3*i+2]
+		missing, different, twin, extra := ids[4*i], ids[4*i+1], ids[4*i+2], ids[4*i+3]
 		w.fluent.Remove(usernames[missing])
 		all[missing] = fault{customer.Missing, nil, []string{usernames[missing]}}
 
@@ -141,14 +141,13 @@ func (w *world) plant(n int) (faults, error) {
 		second := fmt.Sprintf("1_%s.twin%d@example.com", mark, i)
 		all[twin] = fault{customer.Ambiguous, nil, []string{usernames[twin], second}}
 
-		extra := fmt.Sprintf("%08x-0000-4000-8000-%012x", rng.Uint32(), i)
-		gone := fmt.Sprintf("1_%s.gone%d@example.com", mark, i)
-		all[extra] = fault{customer.Extra, nil, []string{gone}}
+		// Deleted, and nothing is told of it.
+		all[extra] = fault{customer.Extra, nil, []string{usernames[extra]}}
 
 		err := errors.Join(
 			w.fluent.Plant(change),
 			w.fluent.Plant(map[string]any{"username": second, "retailer": retailer, "attributes": attribute(twin)}),
-			w.fluent.Plant(map[string]any{"username": gone, "retailer": retailer, "lastName": mark, "attributes": attribute(extra)}),
+			w.ct.Delete(extra),
 			w.fluent.Plant(map[string]any{"username": fmt.Sprintf("1_%s.guest%d@example.com", mark, i), "retailer": retailer}),
 		)
 		if err != nil {
