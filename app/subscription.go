@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"reflect"
 	"slices"
 	"strings"
@@ -278,11 +279,33 @@ func worthReading(err error) bool {
 	return lost(err) || kindOfCT(err) == commercetools.Conflict || errors.As(err, &e) && e.Code == "DuplicateField"
 }
 
-// fault names the scope where it is missing, and gives err its exit code.
+// unscoped tells whether the API client lacks a scope. What else is refused is
+// a mistake in the set-up.
+func unscoped(err error) bool {
+	var e *commercetools.Error
+	return errors.As(err, &e) && e.Kind == commercetools.Stopped && (e.Status == http.StatusForbidden || e.Code == "invalid_scope")
+}
+
+// remedyOfStopped says what to do about a call that commercetools refuses for
+// good; empty where err is no such.
+func remedyOfStopped(project string, err error) string {
+	var e *commercetools.Error
+	switch {
+	case !errors.As(err, &e) || e.Kind != commercetools.Stopped:
+		return ""
+	case unscoped(err):
+		return "the API client needs the scope manage_subscriptions:" + project
+	case e.Status == 0 || e.Status == http.StatusBadRequest || e.Status == http.StatusUnauthorized:
+		return "correct the credentials of accounts[].commercetools"
+	}
+	return "something else answers there: correct accounts[].commercetools.api-url, auth-url and project-key"
+}
+
+// fault says what to do where the set-up is wrong, and gives err its exit code.
 func (s subscriber) fault(what string, err error) error {
 	text := fmt.Sprintf("%s subscription %s of project %s", what, s.config.Key, s.project)
-	if kindOfCT(err) == commercetools.Stopped {
-		err = fmt.Errorf("%w; the API client needs the scope manage_subscriptions:%s", err, s.project)
+	if remedy := remedyOfStopped(s.project, err); remedy != "" {
+		err = fmt.Errorf("%w; %s", err, remedy)
 	}
 	return ofSide(fmt.Errorf("%s: %w", text, err))
 }

@@ -247,3 +247,60 @@ func TestDestinations(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What is refused has the remedy that mends it: only a scope that is missing is
+// no mistake in the credentials, and no reason to fail.
+func TestSubscriptionRefused(t *testing.T) {
+	stopped := func(status int, code string) error {
+		return &commercetools.Error{Operation: "subscription", Kind: commercetools.Stopped, Status: status, Code: code}
+	}
+	for _, tt := range []struct {
+		err    error
+		state  string
+		exit   int // of check
+		remedy string
+	}{
+		{stopped(403, "insufficient_scope"), "warning", exitDone, "scope manage_subscriptions:shop"},
+		{stopped(400, "invalid_scope"), "warning", exitDone, "scope manage_subscriptions:shop"},
+		{stopped(401, "invalid_client"), "failed", exitConfig, "correct the credentials"},
+		{stopped(401, "invalid_token"), "failed", exitConfig, "correct the credentials"},
+		{stopped(400, "invalid_client"), "failed", exitConfig, "correct the credentials"},
+		{stopped(0, ""), "failed", exitConfig, "correct the credentials"}, // the file of the secret cannot be read
+		{stopped(404, ""), "failed", exitConfig, "api-url"},
+		{stopped(302, ""), "failed", exitConfig, "api-url"},
+		{&commercetools.Error{Kind: commercetools.Down, Status: 503}, "failed", exitSurroundings, "can be reached"},
+	} {
+		s := subscriber{project: "shop", calls: refusing{tt.err}, config: SubscriptionConfig{Key: "ct2fluent"}}
+		f := s.check(t.Context())
+		exit := exitDone
+		if err := worst([]Finding{f}); err != nil {
+			exit = exitCode(err)
+		}
+		if f.State != tt.state || exit != tt.exit || !strings.Contains(f.Remedy, tt.remedy) {
+			t.Errorf("%v: %s, exit code %d: %s", tt.err, f.State, exit, f.Remedy)
+		}
+		_, err := s.remove(t.Context())
+		if down := tt.exit == exitSurroundings; !down && !strings.Contains(err.Error(), tt.remedy) {
+			t.Errorf("rm: %v", err)
+		}
+	}
+}
+
+// refusing is commercetools that has the same answer to all.
+type refusing struct{ err error }
+
+func (r refusing) Subscription(context.Context, string) (*commercetools.Subscription, error) {
+	return nil, r.err
+}
+
+func (r refusing) CreateSubscription(context.Context, commercetools.SubscriptionDraft) (*commercetools.Subscription, error) {
+	return nil, r.err
+}
+
+func (r refusing) UpdateSubscription(context.Context, string, int64, ...commercetools.Action) (*commercetools.Subscription, error) {
+	return nil, r.err
+}
+
+func (r refusing) DeleteSubscription(context.Context, string, int64) (*commercetools.Subscription, error) {
+	return nil, r.err
+}

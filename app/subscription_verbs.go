@@ -162,12 +162,13 @@ func (s subscriber) look(ctx context.Context) (Finding, *commercetools.Subscript
 		f.Detail, f.Remedy = "there is none", "make it by: ct2fluent subscription apply"
 		f.err = err
 		return f, has
-	case kind == commercetools.Stopped:
+	case unscoped(err):
 		f.State, f.Detail = "warning", "cannot be looked at: "+err.Error()
 		f.Remedy = "give the API client the scope manage_subscriptions:" + s.project + ", or look at the Subscription yourself"
 		return f, has
 	default:
-		f.Detail, f.Remedy, f.err = err.Error(), "see whether commercetools can be reached from here", ofSide(err)
+		f.Detail, f.err = err.Error(), ofSide(err)
+		f.Remedy = cmp.Or(remedyOfStopped(s.project, err), "see whether commercetools can be reached from here")
 		return f, has
 	}
 	f.Detail = fmt.Sprintf("%s, sends to %s", has.Status, has.Destination.Type())

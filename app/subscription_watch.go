@@ -179,8 +179,8 @@ func (w *watch) look(ctx context.Context) {
 		status = statusMissing
 	default:
 		why = err.Error()
-		if kindOfCT(err) == commercetools.Stopped {
-			why += "; the API client needs the scope manage_subscriptions:" + w.project
+		if remedy := remedyOfStopped(w.project, err); remedy != "" {
+			why += "; " + remedy
 		}
 	}
 	w.tell(status, why, now)
