@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ct2fluent/ct2fluent"
 	"github.com/ct2fluent/ct2fluent/customer"
 	"github.com/ct2fluent/ct2fluent/job"
 	"github.com/ct2fluent/ct2fluent/ledger"
@@ -38,8 +37,11 @@ func (a *App) bulk() []job.Kind {
 
 func (a *App) bulkRuns(confirming sync.Locker) job.Kind {
 	return job.Kind{
-		Check: func(_ string, spec json.RawMessage) error {
+		Check: func(project string, spec json.RawMessage) error {
 			s, err := customer.ParseBulkSpec(spec)
+			if err == nil && !s.DryRun {
+				err = a.canPut(project)
+			}
 			if err != nil {
 				return err
 			}
@@ -48,6 +50,9 @@ func (a *App) bulkRuns(confirming sync.Locker) job.Kind {
 		Run: func(ctx context.Context, r *job.Run) error {
 			one := r.Job()
 			spec, err := customer.ParseBulkSpec(one.Spec)
+			if err == nil && !spec.DryRun {
+				err = a.canPut(one.Project) // it may have begun under another file
+			}
 			if err != nil {
 				return err
 			}
@@ -91,7 +96,7 @@ func customerAccount(t Account) customer.Account {
 // waits says why the work of a project does not go on now: its account is held
 // or paused, or so is the route that its customers take.
 func (a *App) waits(project string) string {
-	route := a.router.RouteOf(&ct2fluent.Notification{Ref: ct2fluent.Ref{Project: project, TypeID: "customer"}, Own: true})
+	route := ownRoute(a.router, project)
 	for _, h := range a.held() {
 		what := "the account"
 		switch {

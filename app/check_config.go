@@ -11,7 +11,7 @@ import (
 // configured looks at what the configuration says together, and says where
 // that is most likely not what was meant.
 func configured(p *plan) []Finding {
-	return slices.Concat(unheardDeletes(p), sharedRetailers(p.config))
+	return slices.Concat(unheardDeletes(p), unroutedOwn(p), sharedRetailers(p.config))
 }
 
 // unheardDeletes warns where deletes are to be marked and no route lets them

@@ -147,7 +147,7 @@ func (p *plan) commercetools(a AccountConfig, scopes ...string) commercetools.Op
 
 // routes are the router's options over these handlers.
 func (p *plan) routes(handlers []route.Registered) route.Options {
-	o := route.Options{Handlers: handlers, Log: p.log, Observe: p.observe.handled}
+	o := route.Options{Handlers: handlers, Own: defaultHandler, Log: p.log, Observe: p.observe.handled}
 	for _, m := range p.config.RouteMapping {
 		o.Mappings = append(o.Mappings, route.Mapping{
 			Route: m.Route, Name: m.Props.Name, Include: m.Props.InclusionFilter, Exclude: m.Props.ExclusionFilter, Where: m.At.String(),

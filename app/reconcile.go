@@ -31,8 +31,12 @@ func (a *App) reconcile(o *observer) job.Kind {
 		Name: reconcileKind,
 		Check: func(project string, doc json.RawMessage) error {
 			t, err := a.account(project)
-			if err == nil {
-				_, err = customer.ParseReconcileSpec(doc, t.Mapping)
+			if err != nil {
+				return err
+			}
+			spec, err := customer.ParseReconcileSpec(doc, t.Mapping)
+			if err == nil && spec.Fix {
+				err = a.canPut(project)
 			}
 			return err
 		},
@@ -43,6 +47,9 @@ func (a *App) reconcile(o *observer) job.Kind {
 				return err
 			}
 			spec, err := customer.ParseReconcileSpec(one.Spec, t.Mapping)
+			if err == nil && spec.Fix {
+				err = a.canPut(one.Project) // it may have begun under another file
+			}
 			if err != nil {
 				return err
 			}

@@ -54,6 +54,9 @@ func (s *syncs) Put(ctx context.Context, r control.SyncRequest) (control.SyncSta
 	if err != nil {
 		return control.SyncStarted{}, err
 	}
+	if err := s.a.canPut(t.Project); err != nil {
+		return control.SyncStarted{}, fmt.Errorf("%w: %w", control.ErrInvalid, err)
+	}
 	ids := slices.Clone(r.IDs)
 	slices.Sort(ids)
 	ids = slices.Compact(ids)

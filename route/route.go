@@ -50,7 +50,9 @@ type Options struct {
 	Mappings []Mapping // tried in this order; at least one
 	Routes   []Route
 	Handlers []Registered
-	Log      *slog.Logger // nil discards
+	// Own names the handler that works what commercetools did not send.
+	Own string
+	Log *slog.Logger // nil discards
 	// Observe is told of each call of a handler: how many notifications it
 	// was given and how long it took. Called from several goroutines at once.
 	Observe func(handler string, size int, took time.Duration)
@@ -64,6 +66,7 @@ type Router struct {
 	handlers []Registered           // as registered
 	chosen   map[string]*Registered // by handler name: the one that works
 	targets  []*Registered          // by index of mappings
+	own      string
 	log      *slog.Logger
 	observe  func(handler string, size int, took time.Duration)
 	told     told
@@ -77,6 +80,7 @@ func New(o Options) (*Router, error) {
 		routes:   slices.Clone(o.Routes),
 		handlers: slices.Clone(o.Handlers),
 		chosen:   map[string]*Registered{},
+		own:      o.Own,
 		log:      o.Log,
 		observe:  o.Observe,
 	}
@@ -168,17 +172,20 @@ func (r *Router) find(n *ct2fluent.Notification) (mapping int, end error) {
 // updated is the notificationType of a change.
 const updated = "ResourceUpdated"
 
-// findOwn is find for what commercetools did not send: it takes the route of a
-// change of its resource or, where no filter lets one in, the last route of its
-// type, which is the most general one in a file whose first match decides.
+// findOwn is find for what commercetools did not send: of the routes of its
+// type that lead to the handler of such work it takes that of a change or,
+// where no filter lets one in, the first. Another handler's word for written
+// would not say that Fluent has it.
 func (r *Router) findOwn(n ct2fluent.Notification) (mapping int, end error) {
 	n.Kind, n.Name = updated, updated
 	mapping, end = 0, ct2fluent.Skip("no-route")
 	for i := range r.mappings {
-		switch p, _ := r.mappings[i].match(&n); p {
-		case taken:
+		p, _ := r.mappings[i].match(&n)
+		switch {
+		case p == otherName || r.targets[i].Name != r.own:
+		case p == taken:
 			return i, nil
-		case notIncluded, excluded:
+		case end != nil:
 			mapping, end = i, nil
 		}
 	}

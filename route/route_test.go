@@ -26,6 +26,7 @@ func asInTheGuide() Options {
 		Mappings: []Mapping{{Route: upsert, Name: "customer", Include: []string{"ResourceUpdated", "ResourceCreated"}, Where: "c.yml:4"}},
 		Routes:   []Route{{Route: upsert, HandlerName: upsertName, Where: "c.yml:9"}},
 		Handlers: []Registered{{Name: upsertName, Handler: written, Description: "creates or updates the customer in Fluent"}},
+		Own:      upsertName,
 	}
 }
 
@@ -73,7 +74,16 @@ func TestWhichHandler(t *testing.T) {
 
 		{name: "what was put here passes every filter", mappings: of([]string{"CustomerCreated"}, []string{"*"}), n: own("customer"), want: upsertName},
 		{name: "and takes the route of a change", mappings: welcomeFirst("ResourceUpdated"), n: own("customer"), want: upsertName},
-		{name: "or else the last one of its type", mappings: welcomeFirst("CustomerEmailChanged"), n: own("customer"), want: upsertName},
+		{name: "or else the first one to its handler", mappings: welcomeFirst("CustomerEmailChanged"), n: own("customer"), want: upsertName},
+		{name: "and not the last one of its type", mappings: []Mapping{
+			{Route: upsert, Name: "customer", Include: []string{"CustomerCreated"}},
+			{Route: "other", Name: "customer", Include: []string{"CustomerEmailChanged"}},
+		}, n: own("customer"), want: upsertName},
+		{name: "nor one that takes changes to another handler", mappings: []Mapping{
+			{Route: "other", Name: "customer", Include: []string{"ResourceUpdated"}},
+			{Route: upsert, Name: "customer", Include: []string{"ResourceCreated"}},
+		}, n: own("customer"), want: upsertName},
+		{name: "to no other handler at all", mappings: []Mapping{{Route: "other", Name: "customer"}}, n: own("customer"), want: "skipped no-route"},
 		{name: "but goes to its own type only", n: own("product"), want: "skipped no-route"},
 
 		{name: "no filter is everything", mappings: of(nil, nil), n: note("customer", "Whatever", ""), want: upsertName},
