@@ -57,7 +57,11 @@ func (a *App) reconcile(o *observer) job.Kind {
 			if err != nil || len(spec.Fields) > 0 {
 				return err
 			}
-			last := reconciled{At: time.Now().UTC(), Found: report.Found, Left: report.Left()}
+			last, err := a.lastReconciled(ctx, one.Project)
+			if err != nil {
+				return err
+			}
+			last = last.after(spec, report, time.Now().UTC())
 			o.reconciled(one.Project, last)
 			return a.noteReconciled(ctx, one.Project, last)
 		},
@@ -120,8 +124,26 @@ func (a *App) found(id string) (io.ReadCloser, error) {
 // compared all fields.
 type reconciled struct {
 	At    time.Time                  `json:"at"`
+	Fixed time.Time                  `json:"fixed,omitzero"` // when the last one ended that mends what it finds
 	Found map[customer.DriftKind]int `json:"found"`
 	Left  int                        `json:"left"`
+}
+
+// after is what is remembered once one more has ended.
+func (last reconciled) after(spec customer.ReconcileSpec, report *customer.ReconcileReport, now time.Time) reconciled {
+	next := reconciled{At: now, Fixed: last.Fixed, Found: report.Found, Left: report.Left()}
+	if spec.Fix {
+		next.Fixed = now
+	}
+	return next
+}
+
+// stands is when the last one ended that did all that a scheduled one would do.
+func (last reconciled) stands(fix bool) time.Time {
+	if fix {
+		return last.Fixed
+	}
+	return last.At
 }
 
 func reconciledMark(project string) string { return "reconciled/" + project }
@@ -179,7 +201,7 @@ func (a *App) reconcileOnTime(o *observer) func(ctx context.Context) error {
 				every: c.Every,
 				last: func(ctx context.Context) (time.Time, error) {
 					last, err := a.lastReconciled(ctx, t.Project)
-					return last.At, err
+					return last.stands(c.Fix), err
 				},
 				start: func(ctx context.Context) error { return a.runScheduled(ctx, t.Project, spec) },
 				failed: func(err error) {

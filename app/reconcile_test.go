@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ct2fluent/ct2fluent/customer"
 	"github.com/ct2fluent/ct2fluent/job"
 )
 
@@ -93,6 +94,31 @@ func TestAScheduledRunTakesNoLesserOne(t *testing.T) {
 		if got := underWay([]job.Job{one}, "shop", json.RawMessage(tt.scheduled)); (got != "") != tt.want {
 			t.Errorf("%+v: takes %q", tt, got)
 		}
+	}
+}
+
+// Only a run that did all that a scheduled one would do puts off the next, and
+// one that did less leaves the time of an earlier one that did.
+func TestARunThatDidLessStandsForNone(t *testing.T) {
+	at := func(hour int) time.Time { return time.Date(2026, 2, 1, hour, 0, 0, 0, time.UTC) }
+	report := &customer.ReconcileReport{}
+	var last reconciled
+	last = last.after(customer.ReconcileSpec{}, report, at(1))
+	if compared, mended := last.stands(false), last.stands(true); !compared.Equal(at(1)) || !mended.IsZero() {
+		t.Errorf("after one that only compares: %v, %v", compared, mended)
+	}
+	last = last.after(customer.ReconcileSpec{Fix: true}, report, at(2))
+	last = last.after(customer.ReconcileSpec{}, report, at(3))
+	doc, err := json.Marshal(last)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kept reconciled
+	if err := json.Unmarshal(doc, &kept); err != nil {
+		t.Fatal(err)
+	}
+	if compared, mended := kept.stands(false), kept.stands(true); !compared.Equal(at(3)) || !mended.Equal(at(2)) {
+		t.Errorf("after one that mends and one that only compares: %v, %v", compared, mended)
 	}
 }
 
