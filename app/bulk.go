@@ -128,5 +128,6 @@ type runLedger struct{ *ledger.Ledger }
 
 func (l runLedger) Counts(run string) customer.Counts {
 	t := l.RunTotals(run)
-	return customer.Counts{Written: t.Written, Unchanged: t.Unchanged, Merged: t.Merged, Skipped: t.AllSkipped(), Dead: t.AllDead()}
+	return customer.Counts{Written: t.Written, Unchanged: t.Unchanged, Merged: t.Merged, Skipped: t.AllSkipped(), Dead: t.AllDead(),
+		NotSelected: t.Skipped["not-selected"]}
 }

@@ -116,8 +116,20 @@ func bulkLine(one job.Job) string {
 			fmt.Fprintf(&b, ", %d waiting", p.Outstanding)
 		}
 	}
+	if noneSelected(p) {
+		b.WriteString("; none was selected: see select in the configuration")
+	}
 	b.WriteString(pace(one.State, p))
 	return b.String()
+}
+
+// noneSelected tells whether a run that is done has left out all that it read.
+func noneSelected(p customer.BulkProgress) bool {
+	left := int(p.NotSelected)
+	if p.Differs != nil {
+		left = p.Differs.Skipped["not-selected"]
+	}
+	return p.Phase == "done" && p.Read > 0 && left == p.Read
 }
 
 // pace is how fast a bulk run is, how long it will take, and what it waits for:

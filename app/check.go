@@ -49,6 +49,7 @@ func (c *cli) check() *cobra.Command {
 			}
 			found = append(found, p.warnings()...)
 			found = append(found, Finding{What: "configuration", State: "ok", Detail: c.file})
+			found = append(found, selections(cfg)...)
 			found = append(found, doorFindings(cfg)...)
 			found = append(found, outsideFindings(cfg)...)
 			if !offline {

@@ -76,3 +76,18 @@ func sharedRetailers(c *Config) []Finding {
 	}
 	return found
 }
+
+// selections says where customers are left out, by which a whole project may
+// be: nobody should have to look for the reason.
+func selections(c *Config) (found []Finding) {
+	add := func(what string, e Expr) {
+		if !e.IsZero() {
+			found = append(found, Finding{What: what, State: "ok", Detail: fmt.Sprintf("%v: customers for whom this is not true are skipped (not-selected)", e.At)})
+		}
+	}
+	add("select", c.Select)
+	for _, a := range c.Accounts {
+		add("select of project "+a.Commercetools.ProjectKey, a.Select)
+	}
+	return found
+}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -112,6 +113,61 @@ func TestLoadExample(t *testing.T) {
 	}
 	if strings.Contains(printed(t, c), "hush") {
 		t.Error("a secret is printed")
+	}
+}
+
+// Who starts from the example decides nothing by it but where customers come
+// from and go to. What is commented out in it can be taken as it is.
+func TestTheExampleMeansTheDefaults(t *testing.T) {
+	text, err := os.ReadFile("../docs/application-connector.example.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{
+		"/run/secrets/fluent_client_secret": "hush\n", "/run/secrets/fluent_password": "hush", "/run/secrets/support_token": "hush",
+	}
+	sections := func(name, text string) (*Config, map[string]any) {
+		c, err := parseConfig(name, []byte(text), testOptions(files))
+		if err != nil {
+			t.Fatal(err)
+		}
+		doc, err := c.MarshalJSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all map[string]any
+		if err := json.Unmarshal(doc, &all); err != nil {
+			t.Fatal(err)
+		}
+		return c, all
+	}
+	example, has := sections("example.yml", string(text))
+	whole := string(text)
+	from := whole[:strings.Index(whole, "# Which customers are synced at all")]
+	_, want := sections("defaults.yml", from)
+	for _, all := range []map[string]any{has, want} {
+		control := all["control"].(map[string]any)
+		delete(control, "token") // the environment's
+		delete(control, "tokens")
+	}
+	for key, v := range want {
+		if !reflect.DeepEqual(has[key], v) {
+			t.Errorf("%s: the example says %v, the default is %v", key, has[key], v)
+		}
+	}
+	if !example.Select.IsZero() || !example.Accounts[0].Select.IsZero() {
+		t.Error("the example leaves customers out")
+	}
+
+	commented := regexp.MustCompile(`(?m)^( *)# (select: |username: |title: |firstName: |lastName: |primaryEmail: |primaryPhone: |country: |timezone: |promotionOptIn: |attributes:|  - |    (?:type|value): )`)
+	at := strings.Index(whole, "# Which customers are synced at all")
+	to := strings.Index(whole, "# What becomes of a customer that was deleted")
+	if n := len(commented.FindAllString(whole[at:to], -1)); n != 15 {
+		t.Errorf("%d lines of examples, want 15", n)
+	}
+	taken, _ := sections("taken.yml", whole[:at]+commented.ReplaceAllString(whole[at:to], "$1$2")+whole[to:])
+	if taken.Select.IsZero() || len(taken.Mapping.Attributes) != 2 {
+		t.Errorf("taken: %+v", taken.Mapping)
 	}
 }
 

@@ -72,6 +72,8 @@ type Counts struct {
 	Merged    uint64 `json:"merged"`
 	Skipped   uint64 `json:"skipped"`
 	Dead      uint64 `json:"dead"`
+	// NotSelected are those of the skipped that the mapping's select leaves out.
+	NotSelected uint64 `json:"notSelected,omitempty"`
 }
 
 func (c Counts) settled() int { return int(c.Written + c.Unchanged + c.Merged + c.Skipped + c.Dead) }
