@@ -150,9 +150,9 @@ func TestTheExampleMeansTheDefaults(t *testing.T) {
 		delete(control, "token") // the environment's
 		delete(control, "tokens")
 	}
-	for key, v := range want {
-		if !reflect.DeepEqual(has[key], v) {
-			t.Errorf("%s: the example says %v, the default is %v", key, has[key], v)
+	for key, v := range has {
+		if !reflect.DeepEqual(v, want[key]) {
+			t.Errorf("%s: the example says %v, the default is %v", key, v, want[key])
 		}
 	}
 	if !example.Select.IsZero() || !example.Accounts[0].Select.IsZero() {
