@@ -95,6 +95,9 @@ func (a *App) open(ctx context.Context, p *plan) (err error) {
 	a.store, err = store.Open(ctx, store.Options{
 		Dir: storeDir(c), URL: string(c.Queue.URL), Replicas: c.Queue.Replicas, Reserve: int64(c.Queue.MinFree), Log: a.log,
 	})
+	if errors.Is(err, store.ErrRefused) {
+		return configError(c.At("queue.url"), fmt.Errorf("queue.url: %w; %s", err, remedyOfStore(err)))
+	}
 	if err != nil {
 		return surroundings(fmt.Errorf("%w; %s", err, remedyOfStore(err)))
 	}
@@ -274,6 +277,8 @@ func remedyOfStore(err error) string {
 		return "stop the other process, or give this one a queue.store of its own"
 	case errors.Is(err, store.ErrNoRoom):
 		return "free space, or lower queue.min-free"
+	case errors.Is(err, store.ErrRefused):
+		return "correct the credentials in queue.url, or what they may do"
 	case errors.Is(err, store.ErrUnreachable):
 		return "start the cluster, or correct queue.url"
 	}

@@ -193,7 +193,11 @@ func examined(ctx context.Context, what string, examine func(context.Context, bo
 func disk(ctx context.Context, c *Config) []Finding {
 	if c.Queue.URL != "" {
 		began := time.Now()
-		return []Finding{answered("cluster "+c.Queue.URL.String(), began, store.Reach(ctx, string(c.Queue.URL)), "", "start the cluster with JetStream, or correct queue.url")}
+		err, remedy := store.Reach(ctx, string(c.Queue.URL)), "start the cluster with JetStream, or correct queue.url"
+		if errors.Is(err, store.ErrRefused) {
+			err, remedy = &kindError{ErrConfig, err}, remedyOfStore(err)
+		}
+		return []Finding{answered("cluster "+c.Queue.URL.String(), began, err, "", remedy)}
 	}
 	what := "directory " + c.Queue.Store
 	failed := func(err error, remedy string) []Finding {

@@ -56,7 +56,7 @@ func (a *App) controls(p *plan) (control.Options, error) {
 
 // ready is nil when notifications can be accepted and kept.
 func (a *App) ready(o *observer) error {
-	if err := a.store.Room(); err != nil {
+	if err := a.store.Ready(); err != nil {
 		return err
 	}
 	return o.full()

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/ct2fluent/ct2fluent"
 	"github.com/ct2fluent/ct2fluent/inbox"
+	"github.com/ct2fluent/ct2fluent/store"
 )
 
 // What is replayed is read anew as far as it could not be read.
@@ -64,4 +66,24 @@ func TestFullForAWhile(t *testing.T) {
 			t.Errorf("after one that was kept: %v", err)
 		}
 	})
+}
+
+// What could not be kept counts against readiness, whoever lacks: the disk, the
+// queue's bound, the cluster. That a caller has gone away does not.
+func TestNotReadyAfterAPutThatFailed(t *testing.T) {
+	o := newObserver("", &Config{})
+	for _, tt := range []struct {
+		err   error
+		ready bool
+	}{
+		{nil, true},
+		{fmt.Errorf("put: %w", ct2fluent.ErrFull), false},
+		{fmt.Errorf("put: %w", store.ErrUnreachable), false},
+		{context.Canceled, true},
+	} {
+		o.received(inbox.Received{Source: "push", Err: tt.err})
+		if got := o.full() == nil; got != tt.ready {
+			t.Errorf("after %v: ready %t, want %t", tt.err, got, tt.ready)
+		}
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/ct2fluent/ct2fluent/inbox"
 	"github.com/ct2fluent/ct2fluent/ledger"
 	"github.com/ct2fluent/ct2fluent/queue"
+	"github.com/ct2fluent/ct2fluent/store"
 )
 
 // An observer leads what the stations tell to the metrics.
@@ -31,7 +32,8 @@ type refusal struct {
 // again.
 func (o *observer) full() error {
 	r := o.refused.Load()
-	if r == nil || !errors.Is(r.err, ct2fluent.ErrFull) || time.Since(r.at) > refusalCounts {
+	kept := r == nil || !errors.Is(r.err, ct2fluent.ErrFull) && !errors.Is(r.err, store.ErrUnreachable)
+	if kept || time.Since(r.at) > refusalCounts {
 		return nil
 	}
 	return r.err

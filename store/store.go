@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -36,6 +37,9 @@ var (
 	ErrNoRoom = errors.New("disk is nearly full")
 	// ErrUnreachable says that the cluster does not answer.
 	ErrUnreachable = errors.New("cluster cannot be reached")
+	// ErrRefused says that the cluster does not take the credentials of the
+	// URL, or that they may not use JetStream.
+	ErrRefused = errors.New("cluster refuses the credentials")
 )
 
 // Options say where the store lies.
@@ -72,7 +76,8 @@ const (
 )
 
 // Open starts the embedded server, or connects to the cluster. It returns
-// ErrLocked, ErrUnreachable, ErrNoRoom or an error of the file system.
+// ErrLocked, ErrUnreachable, ErrRefused, ErrNoRoom or an error of the file
+// system.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	if o.Replicas == 0 {
 		o.Replicas = 1
@@ -102,7 +107,7 @@ func (s *Store) open(ctx context.Context) (err error) {
 	if s.o.URL != "" {
 		s.conn, err = nats.Connect(s.o.URL, s.options()...)
 		if err != nil {
-			return fmt.Errorf("%w: %w", ErrUnreachable, err)
+			return unconnected(err)
 		}
 	} else if err := s.embed(); err != nil {
 		return err
@@ -110,7 +115,10 @@ func (s *Store) open(ctx context.Context) (err error) {
 	if s.js, err = jetstream.New(s.conn); err != nil {
 		return fmt.Errorf("open JetStream: %w", err)
 	}
-	return s.begin(ctx)
+	if err := s.begin(ctx); err != nil {
+		return mayNot(s.conn, err)
+	}
+	return nil
 }
 
 // answersAtOnce is for how many messages of one answer of JetStream there is
@@ -209,6 +217,16 @@ func (s *Store) Room() error {
 	return s.room()
 }
 
+// Ready returns nil when more may be written, as far as can be told without
+// trying: there is Room, and the cluster is connected. Where it is not, the
+// error is ErrUnreachable, which passes by itself once it is again.
+func (s *Store) Ready() error {
+	if !s.Embedded() && !s.conn.IsConnected() {
+		return fmt.Errorf("%w: connection is %s", ErrUnreachable, strings.ToLower(s.conn.Status().String()))
+	}
+	return s.Room()
+}
+
 func (s *Store) room() error {
 	if s.o.Dir == "" {
 		return nil
@@ -224,12 +242,13 @@ func Room(dir string, reserve int64) error {
 	return enough(dir, n, reserve, err)
 }
 
-// Reach tells whether the cluster of a URL is there and has JetStream.
+// Reach tells whether the cluster of a URL is there, takes its credentials and
+// has JetStream: ErrUnreachable, ErrRefused.
 func Reach(ctx context.Context, url string) error {
 	conn, err := nats.Connect(url, nats.Name("ct2fluent check"), nats.Timeout(reachLimit),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUnreachable, err)
+		return unconnected(err)
 	}
 	defer conn.Close()
 	js, err := jetstream.New(conn)
@@ -239,7 +258,7 @@ func Reach(ctx context.Context, url string) error {
 		_, err = js.AccountInfo(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: JetStream: %w", ErrUnreachable, err)
+		return mayNot(conn, fmt.Errorf("%w: JetStream: %w", ErrUnreachable, err))
 	}
 	return nil
 }
@@ -277,8 +296,8 @@ func enough(dir string, n, reserve int64, err error) error {
 // means that they are on disk (promise 1). A message may carry the last
 // sequence its subject is expected at (jetstream.ExpectedLastSubjSeqHeader);
 // where one is wrong the error is ErrOvertaken. After another error it is not
-// known whether they were stored. At most MaxBatch messages; their headers are
-// written to.
+// known whether they were stored; where a cluster gave no answer, it is
+// ErrUnreachable. At most MaxBatch messages; their headers are written to.
 func (s *Store) Append(ctx context.Context, msgs ...*nats.Msg) (last uint64, err error) {
 	for _, m := range msgs {
 		if m.Header == nil {
@@ -288,13 +307,13 @@ func (s *Store) Append(ctx context.Context, msgs ...*nats.Msg) (last uint64, err
 	if len(msgs) == 1 {
 		ack, err := s.js.PublishMsg(ctx, msgs[0])
 		if err != nil {
-			return 0, overtaken(err)
+			return 0, s.unstored(err)
 		}
 		return ack.Sequence, nil
 	}
 	ack, err := jetstreamext.PublishMsgBatch(ctx, s.js, msgs)
 	if err != nil {
-		return 0, overtaken(err)
+		return 0, s.unstored(err)
 	}
 	return ack.Sequence, nil
 }
@@ -304,6 +323,13 @@ const (
 	wrongLastSequence      jetstream.ErrorCode = 10071
 	wrongLastSequenceBatch jetstream.ErrorCode = 10164
 )
+
+func (s *Store) unstored(err error) error {
+	if !s.Embedded() && unanswered(err) {
+		return fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	return overtaken(err)
+}
 
 func overtaken(err error) error {
 	var e jetstream.JetStreamError

@@ -1,0 +1,128 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ct2fluent/ct2fluent/store"
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// serve starts a server of a cluster; its port is a free one where o has none.
+func serve(t *testing.T, o server.Options) *server.Server {
+	t.Helper()
+	o.Host, o.JetStream, o.NoSigs, o.NoLog = "127.0.0.1", true, true, true
+	if o.Port == 0 {
+		o.Port = -1
+	}
+	if o.StoreDir == "" {
+		o.StoreDir = t.TempDir()
+	}
+	one, err := server.NewServer(&o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one.Start()
+	t.Cleanup(func() { end(one) })
+	if !one.ReadyForConnections(30 * time.Second) {
+		t.Fatal("the server does not start")
+	}
+	return one
+}
+
+func end(one *server.Server) {
+	one.Shutdown()
+	one.WaitForShutdown()
+}
+
+// Refused credentials are told from a cluster that is not there: waiting mends
+// the one and not the other.
+func TestRefused(t *testing.T) {
+	one := serve(t, server.Options{Users: []*server.User{
+		{Username: "ct2fluent", Password: "right"},
+		{Username: "guest", Password: "right", Permissions: &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{"$JS.>"}}}},
+	}})
+	at := strings.TrimPrefix(one.ClientURL(), "nats://")
+	at = at[strings.LastIndex(at, "@")+1:]
+	tests := []struct {
+		name, url string
+		want      error
+	}{
+		{"right", "nats://ct2fluent:right@" + at, nil},
+		{"a wrong password", "nats://ct2fluent:wrong@" + at, store.ErrRefused},
+		{"none", "nats://" + at, store.ErrRefused},
+		{"of one who may not use JetStream", "nats://guest:right@" + at, store.ErrRefused},
+		{"nobody there", "nats://ct2fluent:right@127.0.0.1:1", store.ErrUnreachable},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			// Who may not ask is not answered.
+			ctx := t.Context()
+			if tt.want == store.ErrRefused {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, 2*time.Second)
+				defer cancel()
+			}
+			var s *store.Store
+			var err error
+			var opening sync.WaitGroup
+			opening.Go(func() { s, err = store.Open(ctx, store.Options{URL: tt.url}) })
+			if err := store.Reach(ctx, tt.url); !errors.Is(err, tt.want) {
+				t.Errorf("Reach: %v, want %v", err, tt.want)
+			}
+			opening.Wait()
+			if !errors.Is(err, tt.want) {
+				t.Errorf("Open: %v, want %v", err, tt.want)
+			}
+			for _, secret := range []string{"wrong", "right"} {
+				if err != nil && strings.Contains(err.Error(), secret) {
+					t.Errorf("the password is said: %v", err)
+				}
+			}
+			if err == nil {
+				s.Close()
+			}
+		})
+	}
+}
+
+// While the cluster is away nothing can be kept, and that is known without
+// trying; it passes by itself.
+func TestReady(t *testing.T) {
+	dir := t.TempDir()
+	one := serve(t, server.Options{StoreDir: dir})
+	s := open(t, store.Options{URL: one.ClientURL()})
+	defer s.Crash()
+	stream(t, s)
+	if err := s.Ready(); err != nil {
+		t.Errorf("connected: %v", err)
+	}
+	port := one.Addr().(*net.TCPAddr).Port
+	end(one)
+	until(t, "not ready", func() bool { return errors.Is(s.Ready(), store.ErrUnreachable) })
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := s.Append(ctx, msg("t.a", "1")); !errors.Is(err, store.ErrUnreachable) {
+		t.Errorf("Append: %v, want ErrUnreachable", err)
+	}
+	serve(t, server.Options{StoreDir: dir, Port: port})
+	until(t, "ready again", func() bool { return s.Ready() == nil })
+	if _, err := s.Append(t.Context(), msg("t.a", "2")); err != nil {
+		t.Errorf("Append: %v", err)
+	}
+}
+
+func until(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited too long until %s", what)
+		}
+	}
+}
