@@ -113,7 +113,7 @@ func (p *plan) account(a AccountConfig) (Account, error) {
 		return Account{}, configError(a.At, err)
 	}
 	to, err := fluent.New(fluent.Options{
-		BaseURL: string(a.Fluent.BaseURL), Account: a.Fluent.Account,
+		BaseURL: string(a.Fluent.BaseURL), Account: a.Fluent.Account, RetailerID: a.Fluent.RetailerID,
 		ClientID: a.Fluent.ClientID, ClientSecret: a.Fluent.ClientSecret.Value, Username: a.Fluent.Username, Password: a.Fluent.Password.Value,
 		Secrets: whence(a.Fluent.ClientSecret, a.Fluent.Password),
 		Timeout: a.Fluent.Timeout, MaxConcurrent: a.Fluent.MaxConcurrent, Rate: a.Fluent.MaxRate, MaxBatch: a.Fluent.BatchSize,

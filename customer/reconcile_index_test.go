@@ -133,3 +133,22 @@ func TestIndexRemembersTheLast(t *testing.T) {
 		t.Error("another's is not known")
 	}
 }
+
+// Another retailer's customer takes no place of the account's own, whatever id
+// and username it has.
+func TestIndexKeepsTheRetailersOwn(t *testing.T) {
+	m := mustCompile(t, MappingConfig{})
+	for _, order := range [][]string{{"1", "2"}, {"2", "1"}} {
+		x := newIndex(newColumns(m, nil, nil), m, "", "1")
+		for _, retailer := range order {
+			x.add(existing("u", "a", retailer))
+		}
+		x.add(existing("theirs", "a", "2"))
+		if got := x.carrying("a"); len(got) != 1 || x.name(got[0]) != "u" {
+			t.Errorf("%v: carried by %v", order, got)
+		}
+		if x.placed("u", "a") != ours || x.placed("theirs", "a") != foreign {
+			t.Errorf("%v: u is %v, theirs %v", order, x.placed("u", "a"), x.placed("theirs", "a"))
+		}
+	}
+}

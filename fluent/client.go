@@ -19,6 +19,7 @@ import (
 type Options struct {
 	BaseURL       string // https://{ACCOUNT}.api.fluentretail.com
 	Account       string
+	RetailerID    string // of two customers of one username, that of this retailer is found; default: any
 	ClientID      string
 	ClientSecret  func() (string, error) // called for each token, so that a new secret is found
 	Username      string
@@ -44,6 +45,7 @@ const (
 type Client struct {
 	api      *api.Client
 	url      string
+	retailer string
 	maxBatch int
 	size     *size // of a request of writes
 }
@@ -72,7 +74,7 @@ func New(o Options) (*Client, error) {
 		o.OperationCost = 10
 	}
 	g := &granter{o: o, url: base + "/oauth/token"}
-	c := &Client{url: base + "/graphql", maxBatch: max(1, min(o.MaxBatch, maxComplexity/o.OperationCost))}
+	c := &Client{url: base + "/graphql", retailer: o.RetailerID, maxBatch: max(1, min(o.MaxBatch, maxComplexity/o.OperationCost))}
 	c.size = newSize(c.maxBatch)
 	c.api = api.New(api.Options{
 		API:         "fluent",

@@ -128,9 +128,16 @@ func (c *Client) lookup(ctx context.Context, list, each []string, full bool, fou
 		asked[u] = true
 	}
 	for _, e := range page.Edges {
-		if e != nil && e.Node != nil && asked[e.Node.Username] {
-			found[e.Node.Username] = *e.Node
+		if e == nil || e.Node == nil || !asked[e.Node.Username] {
+			continue
 		}
+		// Should usernames be unique for each retailer alone, another's is no
+		// answer where there is its own.
+		first, twice := found[e.Node.Username]
+		if twice && first.Retailer != nil && first.Retailer.ID == c.retailer {
+			continue
+		}
+		found[e.Node.Username] = *e.Node
 	}
 	return page.PageInfo.HasNextPage || len(page.Edges) >= first, nil
 }

@@ -119,6 +119,22 @@ func TestLookupSelects(t *testing.T) {
 	}
 }
 
+// Usernames are unique for each account, as far as is known. Were they so for
+// each retailer alone, the account's own customer is the one found.
+func TestLookupPrefersTheRetailer(t *testing.T) {
+	node := func(retailer string) string {
+		return `{"node":{"id":"` + retailer + `","username":"u","retailer":{"id":"` + retailer + `"},"attributes":[]}}`
+	}
+	for _, edges := range []string{node("1") + "," + node("2"), node("2") + "," + node("1")} {
+		for _, retailer := range []string{"1", "2"} {
+			c, _ := account(t, Options{RetailerID: retailer}, says(200, `{"data":{"customers":{"edges":[`+edges+`],"pageInfo":null}}}`))
+			if found, err := c.Lookup(t.Context(), []string{"u"}, false); err != nil || found["u"].ID != retailer {
+				t.Errorf("retailer %s: found %+v, %v", retailer, found, err)
+			}
+		}
+	}
+}
+
 func TestReadOfAWrongType(t *testing.T) {
 	c, _ := account(t, Options{}, says(200, `{"data":{"customers":{"edges":[{"node":{"username":{"jane":1}}}]}}}`))
 	_, err := c.Lookup(t.Context(), []string{"u"}, false)
