@@ -36,7 +36,9 @@ const (
 )
 
 // Ended tells whether nothing happens any more unless somebody resumes it.
-func (s State) Ended() bool { return s == Stopped || s == Failed || s == Done }
+func (s State) Ended() bool { return s.resumable() || s == Done }
+
+func (s State) resumable() bool { return s == Stopped || s == Failed }
 
 // A Job is what is kept of one and told of it.
 type Job struct {
@@ -87,9 +89,13 @@ var (
 	ErrFull     = errors.New("too many jobs")
 )
 
-// keep is how many jobs that have ended are remembered of each kind and each
-// who asked: those that come by themselves must not push out a person's.
-const keep = 20
+// How many jobs are remembered of each kind and each who asked: those that come
+// by themselves must not push out a person's. What is done pushes out none that
+// somebody may want to go on.
+const (
+	keep          = 20  // of those that are done
+	keepResumable = 100 // of those that were stopped or have failed
+)
 
 // maxProgress is what the progress of a job may take, in bytes: all jobs are
 // kept in one message of the ledger.
@@ -102,9 +108,9 @@ const (
 	maxSpecs   = 256 << 10
 )
 
-// maxIndex is from how many bytes on jobs that have ended are forgotten, the
-// oldest first: a NATS cluster takes messages of 1 MiB where nobody has set it
-// otherwise.
+// maxIndex is from how many bytes on jobs that have ended are forgotten, those
+// that are done before those that can be resumed, the oldest first: a NATS
+// cluster takes messages of 1 MiB where nobody has set it otherwise.
 const maxIndex = 640 << 10
 
 // index is the name of the mark that holds all jobs.
@@ -260,7 +266,7 @@ func (j *Jobs) Resume(ctx context.Context, id string) (Job, error) {
 	if one == nil {
 		return Job{}, fmt.Errorf("%s: %w", id, ErrNotFound)
 	}
-	if one.State != Stopped && one.State != Failed {
+	if !one.State.resumable() {
 		return one.view(), nil
 	}
 	if _, known := j.kinds[one.Kind]; !known {
@@ -353,18 +359,24 @@ func (j *Jobs) kick() {
 
 // save writes the index. Jobs.mu is held.
 func (j *Jobs) save(ctx context.Context) error {
-	type who struct{ kind, by string }
+	type who struct {
+		kind, by  string
+		resumable bool
+	}
 	ended := map[who]int{}
 	for _, one := range j.jobs {
 		if one.State.Ended() && one.cancel == nil {
-			ended[who{one.Kind, one.By}]++
+			ended[who{one.Kind, one.By, one.State.resumable()}]++
 		}
 	}
 	jobs, left := j.jobs, j.left
 	var dropped []*live
 	j.jobs = slices.DeleteFunc(slices.Clone(j.jobs), func(one *live) bool {
-		of := who{one.Kind, one.By}
-		if ended[of] <= keep || !one.State.Ended() || one.cancel != nil {
+		of, most := who{one.Kind, one.By, one.State.resumable()}, keep
+		if of.resumable {
+			most = keepResumable
+		}
+		if ended[of] <= most || !one.State.Ended() || one.cancel != nil {
 			return false
 		}
 		ended[of]--
@@ -376,7 +388,10 @@ func (j *Jobs) save(ctx context.Context) error {
 	}
 	text, err := j.encode()
 	for err == nil && len(text) > maxIndex {
-		i := slices.IndexFunc(j.jobs, func(one *live) bool { return one.State.Ended() && one.cancel == nil })
+		i := slices.IndexFunc(j.jobs, func(one *live) bool { return one.State == Done && one.cancel == nil })
+		if i < 0 {
+			i = slices.IndexFunc(j.jobs, func(one *live) bool { return one.State.Ended() && one.cancel == nil })
+		}
 		if i < 0 {
 			break
 		}
@@ -399,6 +414,11 @@ func (j *Jobs) save(ctx context.Context) error {
 		}
 		j.jobs, j.left = jobs, left
 		return fmt.Errorf("keep the jobs: %w", err)
+	}
+	for _, one := range dropped {
+		if one.State.resumable() {
+			j.log.Warn("a job that could have been resumed is forgotten: too many are kept", "job", one.ID, "project", one.Project, "state", string(one.State))
+		}
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"strings"
 	"sync"
@@ -416,15 +417,15 @@ func TestCheckpointsAreEmptied(t *testing.T) {
 		if got := left(); len(got) != 0 {
 			t.Errorf("%q is left of what is done", got)
 		}
-		for range keep + 1 {
+		for range keepResumable + 1 {
 			one := start(t, j, "bulk", "shop")
 			synctest.Wait()
 			if _, err := j.Stop(t.Context(), one.ID); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if got := left(); len(got) > keep+1 { // the last one is counted at the next change
-			t.Errorf("%d are left, want those of the %d jobs that are remembered", len(got), keep)
+		if got := left(); len(got) > keepResumable+1 { // the last one is counted at the next change
+			t.Errorf("%d are left, want those of the %d jobs that are remembered", len(got), keepResumable)
 		}
 	})
 }
@@ -511,6 +512,74 @@ func TestOldOnesAreForgotten(t *testing.T) {
 		}
 		if got := state(t, j, long).State; got != Running {
 			t.Errorf("the long one is %s", got)
+		}
+	})
+}
+
+// One that was stopped is there to go on for as long as somebody may want that:
+// those that are done push it out neither by their number nor by their size.
+func TestWhatCanBeResumedIsRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, said := &memory{}, &strings.Builder{}
+		release := make(chan error, 1)
+		j, err := New(t.Context(), Options{
+			Store: s, Kinds: []Kind{{Name: "bulk", Run: until(release)}}, Log: slog.New(slog.NewTextHandler(said, nil)),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer runs(t, j)()
+		stopped := func() string {
+			t.Helper()
+			id := start(t, j, "bulk", "shop").ID
+			synctest.Wait()
+			if _, err := j.Stop(t.Context(), id); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			return id
+		}
+		first, second := stopped(), stopped()
+		large := json.RawMessage(`"` + strings.Repeat("x", maxSpec-2) + `"`)
+		for by := range 2 * keep {
+			for range 3 {
+				if _, err := j.Start(t.Context(), Request{Kind: "bulk", Project: "shop", Spec: large, By: fmt.Sprint("anna", by%10)}); err != nil {
+					t.Fatal(err)
+				}
+				release <- nil
+				synctest.Wait()
+			}
+		}
+		for range keep + 1 {
+			start(t, j, "bulk", "shop")
+			release <- nil
+			synctest.Wait()
+		}
+		if size := len(s.killed().marks[index]); size > maxIndex || size < maxIndex/2 {
+			t.Fatalf("all jobs take %d bytes", size)
+		}
+		if got := state(t, open(t, s.killed()), first).State; got != Stopped {
+			t.Errorf("after a kill it is %s", got)
+		}
+		if one, err := j.Resume(t.Context(), first); err != nil || one.State != Queued {
+			t.Errorf("it is %s: %v", one.State, err)
+		}
+		synctest.Wait()
+		if _, err := j.Stop(t.Context(), first); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+
+		// They have an end, too, and the log says so.
+		for range keepResumable { // the last one is counted at the next change
+			stopped()
+		}
+		if _, err := j.Get(first); !errors.Is(err, ErrNotFound) {
+			t.Errorf("the oldest of too many: %v", err)
+		}
+		state(t, j, second)
+		if !strings.Contains(said.String(), "is forgotten: too many are kept\" job="+first+" project=shop state=stopped") {
+			t.Error("the log does not say which")
 		}
 	})
 }
