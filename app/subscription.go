@@ -18,11 +18,13 @@ import (
 type SubscriptionPlan struct {
 	Project string `json:"project"`
 	Key     string `json:"key"`
-	// Do is create, update, nothing, or blocked where no update can do it.
+	// Do is create, update, nothing, or blocked where no update can do it; unknown
+	// where it could not be read.
 	Do      string               `json:"do"`
 	Differs []SubscriptionChange `json:"differs,omitempty"`
 	Notes   []string             `json:"notes,omitempty"`
 	Status  commercetools.Health `json:"status,omitempty"` // of the one that is there
+	Error   string               `json:"error,omitempty"`  // it failed
 
 	draft   commercetools.SubscriptionDraft
 	version int64
@@ -42,6 +44,7 @@ const (
 	doUpdate  = "update"
 	doNothing = "nothing"
 	doBlocked = "blocked"
+	doUnknown = "unknown"
 )
 
 // subscriptions are the calls that a Subscription is worked with.

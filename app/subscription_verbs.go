@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ct2fluent/ct2fluent/commercetools"
+	"github.com/ct2fluent/ct2fluent/control"
 )
 
 func (c *cli) subscription() *cobra.Command {
@@ -21,16 +22,39 @@ func (c *cli) subscription() *cobra.Command {
 	return verb
 }
 
-func (c *cli) eachSubscription(project string, work func(subscriber) error) error {
+// planned is the plan of the configuration.
+func (c *cli) planned() (*plan, error) {
 	cfg, err := c.load(true)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	p, err := newPlan(c.setup, cfg, c.logger(LogConfig{Level: "error"}))
+	return newPlan(c.setup, cfg, c.logger(LogConfig{Level: "error"}))
+}
+
+// eachPlaced is that of a plan; left prints, or keeps, one that somebody else
+// makes.
+func (c *cli) eachPlaced(project string, left func(subscriber), work func(subscriber) error) error {
+	p, err := c.planned()
 	if err != nil {
 		return err
 	}
-	return p.eachSubscription(project, work)
+	return p.eachPlaced(project, func(s subscriber) error {
+		left(s)
+		if c.json {
+			return nil
+		}
+		_, err := fmt.Fprintf(c.out, "subscription %s of project %s is left alone: %s\n", s.config.Key, s.project, isWatched)
+		return err
+	}, work)
+}
+
+// printAll prints what became of each, also where some of them failed: err is
+// what they came to.
+func (c *cli) printAll(list any, err error) error {
+	if !c.json || list == nil {
+		return err
+	}
+	return cmp.Or(err, c.printJSON(list))
 }
 
 // subscriber is what works the Subscription of an account. Its client has a
@@ -48,7 +72,8 @@ func (p *plan) subscriber(i int) (subscriber, error) {
 // placed refuses what needs a destination where none is configured.
 func (s subscriber) placed() error {
 	if s.config.Destination.IsZero() {
-		return configError(s.config.At, fmt.Errorf("subscription %s has no destination: it is watched, and made by somebody else; add a destination to make it", s.config.Key))
+		err := configError(s.config.At, fmt.Errorf("subscription %s has no destination: it is watched, and made by somebody else; add a destination to make it", s.config.Key))
+		return &kindError{control.ErrInvalid, err} // nothing is done
 	}
 	return nil
 }
@@ -63,22 +88,18 @@ func (c *cli) subscriptionPlan() *cobra.Command {
 	return withProject(c.asJSON(&cobra.Command{
 		Use: "plan", Short: "Print what apply would do; exit code 1 where it would do anything", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			plans, differ := []SubscriptionPlan{}, false
-			err := c.eachSubscription(project, func(s subscriber) error {
-				if err := s.placed(); err != nil {
-					return err
-				}
+			var plans []SubscriptionPlan
+			differ := false
+			err := c.eachPlaced(project, func(s subscriber) { plans = append(plans, s.watched()) }, func(s subscriber) error {
 				p, err := s.plan(cmd.Context())
-				plans = append(plans, p)
+				plans = append(plans, s.came(p, err))
 				differ = differ || p.Do != doNothing
 				if err == nil && !c.json {
 					err = p.print(c.out)
 				}
 				return err
 			})
-			if err == nil && c.json {
-				err = c.printJSON(plans)
-			}
+			err = c.printAll(anyOf(plans), err)
 			if err == nil && differ {
 				err = errSaid
 			}
@@ -93,11 +114,8 @@ func (c *cli) subscriptionApply() *cobra.Command {
 	verb := withProject(c.asJSON(&cobra.Command{
 		Use: "apply", Short: "Make or repair the Subscription; the plan is printed first", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			plans := []SubscriptionPlan{}
-			err := c.eachSubscription(project, func(s subscriber) error {
-				if err := s.placed(); err != nil {
-					return err
-				}
+			var plans []SubscriptionPlan
+			err := c.eachPlaced(project, func(s subscriber) { plans = append(plans, s.watched()) }, func(s subscriber) error {
 				s.resend = resend
 				var printing error
 				p, err := s.apply(cmd.Context(), func(p SubscriptionPlan) {
@@ -105,16 +123,13 @@ func (c *cli) subscriptionApply() *cobra.Command {
 						printing = p.print(c.out)
 					}
 				})
-				plans = append(plans, p)
+				plans = append(plans, s.came(p, err))
 				if err == nil && !c.json && p.Do != doNothing {
 					_, printing = fmt.Fprintf(c.out, "subscription %s of project %s: %s\n", p.Key, p.Project, map[string]string{doCreate: "created", doUpdate: "updated"}[p.Do])
 				}
 				return cmp.Or(err, printing)
 			})
-			if err == nil && c.json {
-				err = c.printJSON(plans)
-			}
-			return err
+			return c.printAll(anyOf(plans), err)
 		},
 	}), &project)
 	verb.Flags().BoolVar(&resend, "destination", false, "send the destination again, for secrets that have changed")
@@ -126,8 +141,12 @@ func (c *cli) subscriptionCheck() *cobra.Command {
 	return withProject(c.asJSON(&cobra.Command{
 		Use: "check", Short: "Say whether the Subscription is there, delivers, and is as configured", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, err := c.planned()
+			if err != nil {
+				return err
+			}
 			found := []Finding{}
-			err := c.eachSubscription(project, func(s subscriber) error {
+			err = p.eachSubscription(project, func(s subscriber) error {
 				found = append(found, s.check(cmd.Context()))
 				return nil
 			})
@@ -236,22 +255,16 @@ func (c *cli) subscriptionRemove() *cobra.Command {
 			if !yes {
 				return fmt.Errorf("%w: what changes after it is removed is announced to nobody; say --yes if that is wanted", errUsage)
 			}
-			results := []SubscriptionRemoval{}
-			err := c.eachSubscription(project, func(s subscriber) error {
+			var results []SubscriptionRemoval
+			err := c.eachPlaced(project, func(s subscriber) { results = append(results, s.left()) }, func(s subscriber) error {
 				removed, err := s.remove(cmd.Context())
-				if err != nil {
-					return err
-				}
-				results = append(results, SubscriptionRemoval{s.project, s.config.Key, removed})
-				if !c.json {
+				results = append(results, s.gone(removed, err))
+				if err == nil && !c.json {
 					_, err = fmt.Fprintf(c.out, "subscription %s of project %s: %s\n", s.config.Key, s.project, map[bool]string{true: "removed", false: "there is none"}[removed])
 				}
 				return err
 			})
-			if err == nil && c.json {
-				err = c.printJSON(results)
-			}
-			return err
+			return c.printAll(anyOf(results), err)
 		},
 	}), &project)
 	verb.Flags().BoolVar(&yes, "yes", false, "do it")

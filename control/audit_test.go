@@ -46,6 +46,7 @@ func TestAuditLines(t *testing.T) {
 		{"Subscriptions", "ann-token", "POST", "/admin/subscriptions/apply", `{}`, "ann subscriptions apply (projects shop outlet) 1 done"},
 		{"a Subscription's secrets", "ann-token", "POST", "/admin/subscriptions/apply", `{"project":"shop","destination":true}`, "ann subscriptions apply (projects shop, the destination sent again) 1 done"},
 		{"a Subscription that fails", "ann-token", "POST", "/admin/subscriptions/rm", `{"project":"outlet","yes":true}`, "ann subscriptions rm (projects outlet) 0 failed"},
+		{"Subscriptions of which one fails", "ann-token", "POST", "/admin/subscriptions/rm", `{"yes":true}`, "ann subscriptions rm (projects shop outlet) 1 failed"},
 		{"a Subscription of a project that may be any text", "ann-token", "POST", "/admin/subscriptions/rm", `{"project":"jane@example.com","yes":true}`, "ann subscriptions rm () 0 refused"},
 		{"a viewer", "looks", "POST", "/admin/dead/drop", `{"all":true}`, ""},
 		{"nobody", "wrong", "POST", "/admin/dead/drop", `{"all":true}`, ""},
@@ -193,6 +194,17 @@ func (s starter) Start(ctx context.Context, r JobRequest) (any, string, error) {
 	return s.work.Start(ctx, r)
 }
 
+// Where one Subscription fails, the answer has what became of the others.
+func TestSubscriptionsOfWhichOneFails(t *testing.T) {
+	o := full()
+	o.Subscribing = subscribed{}
+	s := newServer(t, o)
+	w := askAs(s, s.Token(), "POST", "/admin/subscriptions/rm", `{"yes":true}`)
+	if body := w.Body.String(); w.Code != 500 || !strings.Contains(body, `"error": "down"`) || !strings.Contains(body, `"subscriptions": [`) || !strings.Contains(body, "shop is removed") {
+		t.Errorf("%d %s", w.Code, body)
+	}
+}
+
 // subscribed has the projects shop, whose Subscription differs, and outlet,
 // whose does not and cannot be removed.
 type subscribed struct{ Subscribing }
@@ -206,6 +218,9 @@ func (subscribed) Apply(_ context.Context, r SubscriptionRequest) (Subscriptions
 }
 
 func (subscribed) Remove(_ context.Context, r SubscriptionRequest) (SubscriptionsDone, error) {
+	if r.Project == "" {
+		return SubscriptionsDone{All: []string{"shop is removed"}, Projects: []string{"shop", "outlet"}, Changed: 1}, errors.New("down")
+	}
 	if r.Project != "outlet" {
 		return SubscriptionsDone{}, invalid("no account has a subscription of that project")
 	}

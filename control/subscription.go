@@ -11,12 +11,13 @@ import (
 // one of a project. All methods may be called at once. ErrInvalid: no account
 // has the project, or none a Subscription.
 type Subscribing interface {
-	// Plan says what Apply would do.
+	// Plan says what Apply would do; after an error of some what it would do for
+	// the others, nil for nothing.
 	Plan(ctx context.Context, project string) (any, error)
 	// Check says whether each is there, delivers, and is as configured.
 	Check(ctx context.Context, project string) (any, error)
-	// Apply does it, and says what that was: after an error what was done until
-	// then.
+	// Apply does it, and says what that was: after an error of some what was done
+	// for the others, nil for nothing.
 	Apply(ctx context.Context, r SubscriptionRequest) (SubscriptionsDone, error)
 	// Remove removes them, and says so as Apply does.
 	Remove(ctx context.Context, r SubscriptionRequest) (SubscriptionsDone, error)
@@ -52,7 +53,7 @@ type SubscriptionRequest struct {
 
 func (s *Server) subscriptionPlan(w http.ResponseWriter, r *http.Request) {
 	all, err := s.o.Subscribing.Plan(r.Context(), r.URL.Query().Get("project"))
-	respond(w, all, err)
+	respondAll(w, all, err)
 }
 
 func (s *Server) subscriptionCheck(w http.ResponseWriter, r *http.Request) {
@@ -68,7 +69,7 @@ func (s *Server) subscriptionApply(w http.ResponseWriter, r *http.Request) {
 	}
 	did, err := s.o.Subscribing.Apply(r.Context(), q)
 	did.note(r, q.Destination)
-	respond(w, did.All, err)
+	respondAll(w, did.All, err)
 }
 
 func (s *Server) subscriptionRemove(w http.ResponseWriter, r *http.Request) {
@@ -83,5 +84,17 @@ func (s *Server) subscriptionRemove(w http.ResponseWriter, r *http.Request) {
 	}
 	did, err := s.o.Subscribing.Remove(r.Context(), q)
 	did.note(r, false)
-	respond(w, did.All, err)
+	respondAll(w, did.All, err)
+}
+
+// respondAll answers with what became of each, also where some of them failed.
+func respondAll(w http.ResponseWriter, all any, err error) {
+	if err == nil || all == nil {
+		respond(w, all, err)
+		return
+	}
+	writeJSON(w, statusOf(err), struct {
+		failure
+		Subscriptions any `json:"subscriptions"`
+	}{failure{err.Error()}, all})
 }
