@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -119,6 +120,55 @@ func TestARunThatDidLessStandsForNone(t *testing.T) {
 	}
 	if compared, mended := kept.stands(false), kept.stands(true); !compared.Equal(at(3)) || !mended.Equal(at(2)) {
 		t.Errorf("after one that mends and one that only compares: %v, %v", compared, mended)
+	}
+}
+
+// Whatever becomes of the list, what is printed is a document of JSON or nothing.
+func TestReconciledJSONIsWhole(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		lines int
+		err   error
+		want  string // the error that the document tells
+	}{
+		{name: "nothing is found"},
+		{name: "some is found", lines: 2},
+		{name: "the list is gone", err: errors.New("gone")},
+		{name: "the list breaks off", lines: 2, err: errors.New(`it "broke"`), want: `it "broke"`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var out bytes.Buffer
+			each := func(do func(listed) error) error {
+				for range tt.lines {
+					if err := do(listed{Drift: customer.Drift{Kind: customer.Missing, ID: "a"}}); err != nil {
+						return err
+					}
+				}
+				return tt.err
+			}
+			c := &cli{out: &out}
+			err := c.reconciledJSON(job.Job{ID: "reconcile-1"}, customer.ReconcileReport{}, each, func(*listed) error { return nil })
+			if !errors.Is(err, tt.err) {
+				t.Error(err)
+			}
+			if tt.err != nil && tt.lines == 0 {
+				if out.Len() > 0 {
+					t.Errorf("it prints %s", &out)
+				}
+				return
+			}
+			var doc struct {
+				Job   string
+				Found []customer.Drift
+				Error string
+			}
+			if err := json.Unmarshal(out.Bytes(), &doc); err != nil {
+				t.Fatalf("%v: %s", err, &out)
+			}
+			if doc.Job != "reconcile-1" || len(doc.Found) != tt.lines || doc.Found == nil || doc.Error != tt.want {
+				t.Errorf("%+v", doc)
+			}
+		})
 	}
 }
 

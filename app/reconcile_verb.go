@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -148,7 +149,9 @@ func (c *cli) valuesOf(cmd *cobra.Command, p *control.Client, project string, l 
 	return nil
 }
 
-// reconciledJSON writes one document, the list as it comes.
+// reconciledJSON writes one document, the list as it comes. Where there is no
+// list it writes nothing, and where that ends too early the document says so
+// and is closed.
 func (c *cli) reconciledJSON(one job.Job, report customer.ReconcileReport, each func(func(listed) error) error, values func(*listed) error) error {
 	head := struct {
 		Job     string                   `json:"job"`
@@ -161,25 +164,31 @@ func (c *cli) reconciledJSON(one job.Job, report customer.ReconcileReport, each 
 	if err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(c.out, "%s,\"found\":[", doc[:len(doc)-1]); err != nil {
-		return err
-	}
-	between := "\n"
+	before := string(doc[:len(doc)-1]) + ",\"found\":[\n"
 	err = each(func(l listed) error {
 		if err := values(&l); err != nil {
 			return err
 		}
 		line, err := json.Marshal(l)
 		if err == nil {
-			_, err = fmt.Fprintf(c.out, "%s%s", between, line)
+			_, err = fmt.Fprintf(c.out, "%s%s", before, line)
+			before = ",\n"
 		}
-		between = ",\n"
 		return err
 	})
-	if err != nil {
+	begun := before == ",\n"
+	switch {
+	case err != nil && !begun:
 		return err
+	case err != nil:
+		why, _ := json.Marshal(err.Error()) // a text
+		_, wrote := fmt.Fprintf(c.out, "\n],\"error\":%s}\n", why)
+		return cmp.Or(wrote, err)
+	case !begun:
+		_, err = fmt.Fprintln(c.out, before+"]}")
+	default:
+		_, err = fmt.Fprintln(c.out, "\n]}")
 	}
-	_, err = fmt.Fprintln(c.out, "\n]}")
 	return err
 }
 
