@@ -130,6 +130,7 @@ func (c *cli) previewed(ctx context.Context, what, project string, diff bool) (p
 		return p, err
 	}
 	p, err = preview(ctx, plan.accounts, deletes(cfg.Deletes), nil, r)
+	p.LedgerNotAsked = err == nil && p.Skipped == ""
 	return p, asked(ofSide(err))
 }
 
@@ -212,7 +213,11 @@ func printDiff(out io.Writer, p customer.Preview) {
 	case p.Deleted:
 		fmt.Fprintf(out, "customer %s, deleted in commercetools, would %s %s\n", p.ID, p.Would, p.Username)
 	default:
-		fmt.Fprintf(out, "customer %s, version %d, would %s %s\n", p.ID, p.Version, p.Would, p.Username)
+		unless := ""
+		if p.LedgerNotAsked {
+			unless = ", unless the ledger remembers another username: no running process was asked"
+		}
+		fmt.Fprintf(out, "customer %s, version %d, would %s %s%s\n", p.ID, p.Version, p.Would, p.Username, unless)
 	}
 	if len(p.Differs) == 0 {
 		fmt.Fprintln(out, "nothing differs")

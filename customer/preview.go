@@ -31,6 +31,11 @@ type Preview struct {
 	Create   fluent.Write `json:"create,omitzero"` // if Fluent does not have the customer
 	Update   fluent.Write `json:"update,omitzero"` // if it does
 
+	// LedgerNotAsked says that the username is none that the ledger remembers,
+	// because it could not be asked: it may remember another, and what looks
+	// like a new customer is then an update of that one.
+	LedgerNotAsked bool `json:"ledgerNotAsked,omitempty"`
+
 	// Skipped is why the customer is left out ("not-selected"); then all that
 	// follows from its mapping is empty.
 	Skipped string `json:"skipped,omitempty"`
