@@ -85,6 +85,7 @@ func (a *App) reconciliation(t Account, spec customer.ReconcileSpec) customer.Re
 		// Until everything that was received has an outcome.
 		Waiting: a.queue.Oldest,
 		Grace:   a.Config.Reconcile.Grace, Dir: driftDir(a.Config), Spec: spec,
+		Remembered: func(run string) bool { _, err := a.jobs.Get(run); return err == nil },
 	}
 	if d := deletes(a.Config.Deletes); d.Mark {
 		r.Deleted = cmp.Or(d.Attribute, "commercetoolsDeleted")

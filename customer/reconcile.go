@@ -102,7 +102,11 @@ type Reconciliation struct {
 	// at again.
 	Grace time.Duration
 	// Dir is where what was found is written to.
-	Dir  string
+	Dir string
+	// Remembered tells of an earlier run whether its list may still be asked
+	// for. Those of the last 20 runs stay in any case. Nil: no other does.
+	Remembered func(run string) bool
+
 	Spec ReconcileSpec
 }
 

@@ -44,7 +44,7 @@ func (r *reconciliation) find(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if f.out, err = createDrift(r.Dir, r.id); err != nil {
+	if f.out, err = createDrift(r.Dir, r.id, r.Remembered); err != nil {
 		return err
 	}
 	defer func() { _ = f.out.close() }() // synced before

@@ -158,8 +158,8 @@ type driftWriter struct {
 }
 
 // createDrift makes the file anew, mode 0600, and removes those of runs long
-// past.
-func createDrift(dir, run string) (*driftWriter, error) {
+// past that are not remembered.
+func createDrift(dir, run string, remembered func(run string) bool) (*driftWriter, error) {
 	name, err := driftFile(dir, run)
 	if err != nil {
 		return nil, err
@@ -167,7 +167,7 @@ func createDrift(dir, run string) (*driftWriter, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	if err := forgetDrift(dir); err != nil {
+	if err := forgetDrift(dir, remembered); err != nil {
 		return nil, err
 	}
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
@@ -177,7 +177,7 @@ func createDrift(dir, run string) (*driftWriter, error) {
 	return &driftWriter{file: f, out: bufio.NewWriter(f)}, nil
 }
 
-func forgetDrift(dir string) error {
+func forgetDrift(dir string, remembered func(run string) bool) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
@@ -192,6 +192,9 @@ func forgetDrift(dir string) error {
 	}
 	slices.Sort(runs)
 	for _, n := range runs[:max(0, len(runs)-filesKept+1)] {
+		if remembered != nil && remembered(strings.TrimSuffix(names[n], ".jsonl")) {
+			continue
+		}
 		if err := os.Remove(filepath.Join(dir, names[n])); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

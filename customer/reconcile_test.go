@@ -700,7 +700,7 @@ func TestReconcileKeepsTheQueueShort(t *testing.T) {
 func TestDriftFilesAreForgotten(t *testing.T) {
 	dir := t.TempDir()
 	for i := range filesKept + 5 {
-		w, err := createDrift(dir, fmt.Sprintf("reconcile-%d", i+1))
+		w, err := createDrift(dir, fmt.Sprintf("reconcile-%d", i+1), func(run string) bool { return run == "reconcile-3" })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -708,7 +708,7 @@ func TestDriftFilesAreForgotten(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for run, want := range map[string]bool{"reconcile-5": false, "reconcile-6": true, "reconcile-25": true, "../reconcile-25": false, "": false} {
+	for run, want := range map[string]bool{"reconcile-3": true, "reconcile-5": false, "reconcile-6": true, "reconcile-25": true, "../reconcile-25": false, "": false} {
 		f, err := OpenDrift(dir, run)
 		if (err == nil) != want || err != nil && !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s: %v", run, err)
