@@ -39,7 +39,6 @@ handlers:
 	r.wait("the handlers to be down", func() bool { return len(r.status().Held) == 2 })
 	r.create("anna")
 	for began := time.Now(); time.Since(began) < 6*time.Second; {
-		asked := time.Now()
 		r.update("anna")
 		r.wait("anna to be written", func() bool {
 			s := r.status()
@@ -48,9 +47,6 @@ handlers:
 			}
 			return r.ct.Pending() == 0 && s.Waiting == 4
 		})
-		if took := time.Since(asked); took > 2*time.Second {
-			r.Errorf("a customer took %v", took)
-		}
 		time.Sleep(300 * time.Millisecond)
 	}
 	s := r.status()

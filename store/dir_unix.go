@@ -26,6 +26,13 @@ func lock(name string) (*os.File, error) {
 	return f, nil
 }
 
+// unlock lets go of what lock gave, also where a process that was just forked
+// has the file until it executes something else.
+func unlock(f *os.File) {
+	_ = unix.Flock(int(f.Fd()), unix.LOCK_UN)
+	f.Close()
+}
+
 func free(dir string) (int64, error) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {

@@ -25,6 +25,9 @@ func lock(name string) (*os.File, error) {
 	return f, nil
 }
 
+// unlock lets go of what lock gave.
+func unlock(f *os.File) { f.Close() }
+
 func free(dir string) (int64, error) {
 	p, err := windows.UTF16PtrFromString(dir)
 	if err != nil {

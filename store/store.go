@@ -278,7 +278,7 @@ func Locked(dir string) bool {
 	if err != nil {
 		return errors.Is(err, ErrLocked)
 	}
-	f.Close()
+	unlock(f)
 	return false
 }
 
@@ -371,6 +371,6 @@ func (s *Store) shutdown() {
 		s.server.WaitForShutdown()
 	}
 	if s.lock != nil {
-		s.lock.Close()
+		unlock(s.lock)
 	}
 }
