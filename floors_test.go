@@ -15,7 +15,7 @@ import (
 // floor do not know each other.
 var floors = map[string]int{
 	"api": 0, "keypair": 0,
-	"": 1, "commercetools": 1, "fluent": 1, "store": 1,
+	"": 1, "commercetools": 1, "fluent": 1, "store": 1, "store/storetest": 1,
 	"inbox": 2, "job": 2, "inbox/sqs": 2, "inbox/webhook": 2, "inbox/poll": 2, "inbox/sourcetest": 2, "inbox/sendertest": 2,
 	"queue": 2, "queue/queuetest": 2, "ledger": 2, "ledger/ledgertest": 2, "route": 2, "customer": 2, "control": 2, "outside": 2, "sandbox": 2,
 	"app": 3, "proof/model": 3, "std": 4, "cmd/ct2fluent": 5, "bench": 5,

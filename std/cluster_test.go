@@ -3,46 +3,24 @@ package std_test
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"path/filepath"
 	"regexp"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/ct2fluent/ct2fluent/control"
+	"github.com/ct2fluent/ct2fluent/store/storetest"
 )
 
-// cluster starts one server of a cluster, at a free port where it is 0.
-func cluster(t *testing.T, dir string, port int) *server.Server {
-	t.Helper()
-	if port == 0 {
-		port = -1
-	}
-	one, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: dir, NoSigs: true, NoLog: true,
-		Users: []*server.User{{Username: "ct2fluent", Password: clientSecret}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	one.Start()
-	t.Cleanup(func() { endCluster(one) })
-	if !one.ReadyForConnections(30 * time.Second) {
-		t.Fatal("the server does not start")
-	}
-	return one
+// users are those of a cluster.
+func users() server.Options {
+	return server.Options{Users: []*server.User{{Username: "ct2fluent", Password: clientSecret}}}
 }
 
-func endCluster(one *server.Server) {
-	one.Shutdown()
-	one.WaitForShutdown()
-}
-
-func clusterURL(one *server.Server, password string) string {
-	return fmt.Sprintf("nats://ct2fluent:%s@%s", password, one.Addr())
+func clusterURL(c *storetest.Cluster, password string) string {
+	return fmt.Sprintf("nats://ct2fluent:%s@%s", password, c.Address())
 }
 
 // readiness is the status of /readyz.
@@ -63,17 +41,15 @@ func (r *rig) readiness() int {
 // asks before sending. It goes on by itself.
 func TestTheClusterGoesAway(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	one := cluster(t, dir, 0)
-	port := one.Addr().(*net.TCPAddr).Port
+	one := storetest.New(t, users())
 	r := newRig(t, fmt.Sprintf("queue: { url: %q, store: %q }", clusterURL(one, clientSecret), "STORE"))
 	r.start()
 	if got := r.readiness(); got != http.StatusOK {
 		t.Errorf("readyz is %d, want 200", got)
 	}
-	endCluster(one)
+	one.Stop()
 	r.wait("no readiness", func() bool { return r.readiness() == http.StatusServiceUnavailable })
-	cluster(t, dir, port)
+	one.Start()
 	r.wait("readiness", func() bool { return r.readiness() == http.StatusOK })
 	r.create("anna")
 	r.settle()
@@ -84,7 +60,7 @@ func TestTheClusterGoesAway(t *testing.T) {
 // What a restart does not mend ends with 2, by check as by a start.
 func TestTheClusterRefusesTheCredentials(t *testing.T) {
 	t.Parallel()
-	one := cluster(t, t.TempDir(), 0)
+	one := storetest.New(t, users())
 	r := newRig(t, fmt.Sprintf("queue: { url: %q, store: %q }", clusterURL(one, mark), "STORE"))
 	remedy := regexp.MustCompile(`cluster refuses the credentials: nats: [aA]uthorization [vV]iolation.*\s+correct the credentials in queue.url`)
 	for _, verb := range []string{"run", "check"} {

@@ -3,52 +3,23 @@ package store_test
 import (
 	"context"
 	"errors"
-	"net"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/ct2fluent/ct2fluent/store"
+	"github.com/ct2fluent/ct2fluent/store/storetest"
 	"github.com/nats-io/nats-server/v2/server"
 )
-
-// serve starts a server of a cluster; its port is a free one where o has none.
-func serve(t *testing.T, o server.Options) *server.Server {
-	t.Helper()
-	o.Host, o.JetStream, o.NoSigs, o.NoLog = "127.0.0.1", true, true, true
-	if o.Port == 0 {
-		o.Port = -1
-	}
-	if o.StoreDir == "" {
-		o.StoreDir = t.TempDir()
-	}
-	one, err := server.NewServer(&o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	one.Start()
-	t.Cleanup(func() { end(one) })
-	if !one.ReadyForConnections(30 * time.Second) {
-		t.Fatal("the server does not start")
-	}
-	return one
-}
-
-func end(one *server.Server) {
-	one.Shutdown()
-	one.WaitForShutdown()
-}
 
 // Refused credentials are told from a cluster that is not there: waiting mends
 // the one and not the other.
 func TestRefused(t *testing.T) {
-	one := serve(t, server.Options{Users: []*server.User{
+	at := storetest.New(t, server.Options{Users: []*server.User{
 		{Username: "ct2fluent", Password: "right"},
 		{Username: "guest", Password: "right", Permissions: &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{"$JS.>"}}}},
-	}})
-	at := strings.TrimPrefix(one.ClientURL(), "nats://")
-	at = at[strings.LastIndex(at, "@")+1:]
+	}}).Address()
 	tests := []struct {
 		name, url string
 		want      error
@@ -95,25 +66,50 @@ func TestRefused(t *testing.T) {
 // While the cluster is away nothing can be kept, and that is known without
 // trying; it passes by itself.
 func TestReady(t *testing.T) {
-	dir := t.TempDir()
-	one := serve(t, server.Options{StoreDir: dir})
-	s := open(t, store.Options{URL: one.ClientURL()})
+	one := storetest.New(t, server.Options{})
+	s := open(t, store.Options{URL: "nats://" + one.Address()})
 	defer s.Crash()
 	stream(t, s)
 	if err := s.Ready(); err != nil {
 		t.Errorf("connected: %v", err)
 	}
-	port := one.Addr().(*net.TCPAddr).Port
-	end(one)
+	one.Stop()
 	until(t, "not ready", func() bool { return errors.Is(s.Ready(), store.ErrUnreachable) })
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if _, err := s.Append(ctx, msg("t.a", "1")); !errors.Is(err, store.ErrUnreachable) {
 		t.Errorf("Append: %v, want ErrUnreachable", err)
 	}
-	serve(t, server.Options{StoreDir: dir, Port: port})
+	one.Start()
 	until(t, "ready again", func() bool { return s.Ready() == nil })
 	if _, err := s.Append(t.Context(), msg("t.a", "2")); err != nil {
+		t.Errorf("Append: %v", err)
+	}
+}
+
+// Promise 6: credentials that are refused for a while, such as while a password
+// is rotated, do not end the connection for good.
+func TestCredentialsRefusedForAWhile(t *testing.T) {
+	t.Parallel()
+	user := func(password string) *server.User { return &server.User{Username: "ct2fluent", Password: password} }
+	one := storetest.New(t, server.Options{Users: []*server.User{user("right")}})
+	s := open(t, store.Options{URL: "nats://ct2fluent:right@" + one.Address()})
+	defer s.Crash()
+	stream(t, s)
+	one.Stop()
+	one.SetUsers(user("another"))
+	one.Start()
+	// The client gives up at the second refusal unless it is told not to.
+	before := one.Tries()
+	until(t, "refused thrice", func() bool { return one.Tries() >= before+3 })
+	if err := s.Ready(); !errors.Is(err, store.ErrUnreachable) {
+		t.Errorf("Ready: %v, want ErrUnreachable", err)
+	}
+	one.Stop()
+	one.SetUsers(user("right"))
+	one.Start()
+	until(t, "ready again", func() bool { return s.Ready() == nil })
+	if _, err := s.Append(t.Context(), msg("t.a", "1")); err != nil {
 		t.Errorf("Append: %v", err)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -105,7 +106,7 @@ const lockFile = "lock"
 
 func (s *Store) open(ctx context.Context) (err error) {
 	if s.o.URL != "" {
-		s.conn, err = nats.Connect(s.o.URL, s.options()...)
+		s.conn, err = nats.Connect(s.o.URL, append(s.options(), nats.IgnoreAuthErrorAbort(), nats.PingInterval(pingEvery))...)
 		if err != nil {
 			return unconnected(err)
 		}
@@ -126,13 +127,29 @@ func (s *Store) open(ctx context.Context) (err error) {
 // default there is room for 65,536, half a MiB for each request.
 const answersAtOnce = 4096
 
+// pingEvery is how often a cluster is asked whether it is there: a connection
+// that has died without a word is noticed after two unanswered.
+const pingEvery = 15 * time.Second
+
+// sayAgain is after what time the same trouble of a connection is told again.
+const sayAgain = time.Minute
+
 func (s *Store) options() []nats.Option {
+	var mu sync.Mutex
+	var said string
+	var at time.Time
 	return []nats.Option{
 		nats.Name("ct2fluent"),
 		nats.MaxReconnects(-1),
 		nats.SyncQueueLen(answersAtOnce),
 		// Left to itself the client writes to standard error.
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if err.Error() == said && time.Since(at) < sayAgain {
+				return
+			}
+			said, at = err.Error(), time.Now()
 			s.o.Log.Warn("store: connection", "error", err)
 		}),
 	}
