@@ -94,12 +94,15 @@ func printFindings(out io.Writer, found []Finding) error {
 	return nil
 }
 
-// worst is the most telling failure, which decides the exit code.
+// worst is the most telling failure, which decides the exit code: what has to
+// be corrected first, then what cannot be reached.
 func worst(found []Finding) error {
 	var err error
-	for _, f := range found {
-		if f.State == "failed" && (err == nil || errors.Is(f.err, ErrConfig)) {
-			err = f.err
+	for _, one := range []int{exitConfig, exitSurroundings, exitFailed} {
+		for _, f := range found {
+			if err == nil && f.State == "failed" && exitCode(f.err) == one {
+				err = f.err
+			}
 		}
 	}
 	if err != nil {

@@ -55,8 +55,8 @@ func (c *Config) bound(i int, was customer.Target) error {
 // opening the store. It is a copy: the ledger's own note decides.
 func targetsFile(c *Config) string { return filepath.Join(c.Queue.Store, "targets.json") }
 
-// noteTargets writes the file anew, of the accounts whose ledger has something
-// from Fluent. One that cannot be written is no reason not to work.
+// noteTargets writes the file anew, of the accounts whose ledger remembers
+// customers: of others the target may change. One that cannot be written is no reason not to work.
 func (a *App) noteTargets() {
 	if a.Config.Queue.URL != "" {
 		return // the ledger lies elsewhere, and the directory may lead to another
@@ -66,7 +66,7 @@ func (a *App) noteTargets() {
 	targets := map[string]customer.Target{}
 	for _, one := range a.Config.Accounts {
 		project := one.Commercetools.ProjectKey
-		if filled, err := customer.Filled(ctx, a.ledger, project); err == nil && filled {
+		if known, err := a.ledger.Known(ctx, project); err == nil && known {
 			targets[project] = target(one)
 		}
 	}

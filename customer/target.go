@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
+	"net/url"
 	"strings"
 )
 
@@ -17,7 +19,7 @@ type Target struct {
 // Differs names the keys of the configuration in which two targets differ, with
 // what t has and what other has.
 func (t Target) Differs(other Target) (keys [][3]string) {
-	if !strings.EqualFold(t.BaseURL, other.BaseURL) {
+	if spelled(t.BaseURL) != spelled(other.BaseURL) {
 		keys = append(keys, [3]string{"base-url", t.BaseURL, other.BaseURL})
 	}
 	if t.Account != other.Account {
@@ -27,6 +29,19 @@ func (t Target) Differs(other Target) (keys [][3]string) {
 		keys = append(keys, [3]string{"retailer-id", t.RetailerID, other.RetailerID})
 	}
 	return keys
+}
+
+// spelled is an address as all that mean the same are.
+func spelled(address string) string {
+	u, err := url.Parse(strings.ToLower(address))
+	if err != nil {
+		return address
+	}
+	host, port := strings.TrimSuffix(u.Hostname(), "."), u.Port()
+	if port == "" || u.Scheme == "https" && port == "443" || u.Scheme == "http" && port == "80" {
+		port = "default"
+	}
+	return u.Scheme + "://" + net.JoinHostPort(host, port) + strings.TrimRight(u.EscapedPath(), "/")
 }
 
 // Bind notes which target the ledger's memory of a project is of, and gives it:
@@ -66,10 +81,4 @@ func Bind(ctx context.Context, l Ledger, project string, t Target) (Target, erro
 		return t, err
 	}
 	return t, l.SetMark(ctx, name, string(note))
-}
-
-// Filled tells whether the ledger has anything from the Fluent it is bound to.
-func Filled(ctx context.Context, l Ledger, project string) (bool, error) {
-	mark, err := l.Mark(ctx, fillMark(project))
-	return mark != "" && mark != markFrom, err
 }

@@ -3,7 +3,6 @@ package ledger
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 )
@@ -98,37 +97,33 @@ func single(subject string) bool {
 	return subject == totalsSubject || strings.HasPrefix(subject, marks)
 }
 
-// indexed gives what was moved of subjects, at its places in the log.
+// indexed gives what was moved of subjects, at its places in the log. Of marks
+// and totals the index may have some that an earlier version kept there: the
+// later one counts.
 func (j *logged) indexed(ctx context.Context, subjects []string) (map[string]Message, error) {
-	names, singles := make([]string, 0, len(subjects)), []string(nil)
+	var singles []string
 	for _, name := range subjects {
 		if single(name) {
 			singles = append(singles, marksPrefix+name)
-		} else {
-			names = append(names, name)
 		}
 	}
-	moved, err := j.marks.Newest(ctx, singles...)
+	found, err := j.index.Newest(ctx, subjects...)
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range singles {
-		// Until it is moved anew it may be among the resources, where an earlier
-		// version kept it.
-		if _, ok := moved[name]; !ok {
-			names = append(names, strings.TrimPrefix(name, marksPrefix))
-		}
-	}
-	found, err := j.index.Newest(ctx, names...)
+	kept, err := j.marks.Newest(ctx, singles...)
 	if err != nil {
 		return nil, err
 	}
-	maps.Copy(found, moved)
-	there := make(map[string]Message, len(found))
-	for name, m := range found {
-		m.Subject = strings.TrimPrefix(name, marksPrefix)
-		m.Seq, m.Data = indexedAt(m.Data)
-		there[m.Subject] = m
+	there := make(map[string]Message, len(found)+len(kept))
+	for _, from := range []map[string]Message{found, kept} {
+		for name, m := range from {
+			m.Subject = strings.TrimPrefix(name, marksPrefix)
+			m.Seq, m.Data = indexedAt(m.Data)
+			if m.Seq >= there[m.Subject].Seq {
+				there[m.Subject] = m
+			}
+		}
 	}
 	return there, nil
 }

@@ -207,6 +207,14 @@ func TestMarksOfAnEarlierVersionAreFound(t *testing.T) {
 	s.crash()
 	s.wantNewest("l.m.x", "new")
 	s.wantNewest(totalsSubject, "old")
+	// The earlier version has worked once more.
+	s.add(text("l.r.p.customer.a", "1"))
+	s.moved()
+	if _, err := s.index.Append(t.Context(), text("l.m.x", fmt.Sprintf("%d\nlater", placeOf(1<<30, 0)))); err != nil {
+		t.Fatal(err)
+	}
+	s.crash()
+	s.wantNewest("l.m.x", "later")
 }
 
 // Promise 2: a batch that was moved in part is moved whole, and nothing twice.

@@ -64,3 +64,22 @@ func TestAStoreIsOfOneFluent(t *testing.T) {
 	r.settle()
 	r.equal()
 }
+
+// A first set-up with a mistake in it can be mended: nothing is remembered yet.
+func TestAStoreThatRemembersNobodyIsOfAnyFluent(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "")
+	r.start()
+	r.stop()
+	text, err := os.ReadFile(r.path("application-connector.yml"))
+	r.must(err)
+	base := regexp.MustCompile(`base-url: "([^"]+)"`).FindStringSubmatch(string(text))[1]
+	r.write("application-connector.yml", strings.Replace(string(text), base, strings.Replace(base, "127.0.0.1", "localhost", 1), 1))
+	if code, out, said := r.verb("check"); code != 0 {
+		t.Errorf("check: exit code %d: %s%s", code, out, said)
+	}
+	r.start()
+	r.create("anna")
+	r.settle()
+	r.equal()
+}

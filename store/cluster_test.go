@@ -37,7 +37,7 @@ func TestRefused(t *testing.T) {
 			ctx := t.Context()
 			if tt.want == store.ErrRefused {
 				var cancel context.CancelFunc
-				ctx, cancel = context.WithTimeout(ctx, 2*time.Second)
+				ctx, cancel = context.WithTimeout(ctx, 5*time.Second)
 				defer cancel()
 			}
 			var s *store.Store
