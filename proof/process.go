@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -59,6 +58,7 @@ func (w *world) launch() error {
 	}
 	w.process = p
 	if !w.polls {
+		w.address.Store(nil) // that of the process before
 		w.finding.Go(func() { w.find(p) })
 	}
 	return nil
@@ -118,7 +118,7 @@ func (w *world) start() error {
 	}
 	return w.until("the start", time.Minute, func() bool {
 		_, err := w.status()
-		return err == nil && (w.polls || bytes.Contains(w.said(w.process), []byte("webhook listens")))
+		return err == nil && (w.polls || w.address.Load() != nil)
 	})
 }
 
