@@ -56,7 +56,8 @@ func (c *Config) bound(i int, was customer.Target) error {
 func targetsFile(c *Config) string { return filepath.Join(c.Queue.Store, "targets.json") }
 
 // noteTargets writes the file anew, of the accounts whose ledger remembers
-// customers: of others the target may change. One that cannot be written is no reason not to work.
+// customers: of others the target may change. One that cannot be written is no
+// reason not to work.
 func (a *App) noteTargets() {
 	if a.Config.Queue.URL != "" {
 		return // the ledger lies elsewhere, and the directory may lead to another

@@ -33,11 +33,11 @@ func (t Target) Differs(other Target) (keys [][3]string) {
 
 // spelled is an address as all that mean the same are.
 func spelled(address string) string {
-	u, err := url.Parse(strings.ToLower(address))
+	u, err := url.Parse(address)
 	if err != nil {
 		return address
 	}
-	host, port := strings.TrimSuffix(u.Hostname(), "."), u.Port()
+	host, port := strings.TrimSuffix(strings.ToLower(u.Hostname()), "."), u.Port()
 	if port == "" || u.Scheme == "https" && port == "443" || u.Scheme == "http" && port == "80" {
 		port = "default"
 	}

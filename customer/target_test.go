@@ -20,6 +20,7 @@ func TestBind(t *testing.T) {
 		{name: "the same", other: here, known: true, filled: true},
 		{name: "the same host in capitals", other: Target{"https://A.example", "ACME", "1"}, known: true, filled: true},
 		{name: "the same with its port", other: Target{"https://a.example.:443/", "ACME", "1"}, known: true, filled: true},
+		{name: "another path", other: Target{"https://a.example/Other", "ACME", "1"}, known: true, bound: true, filled: true},
 		{name: "another port", other: Target{"https://a.example:8443", "ACME", "1"}, known: true, bound: true, filled: true},
 		{name: "another address", other: Target{"https://b.example", "ACME", "1"}, known: true, bound: true, filled: true},
 		{name: "another account", other: Target{"https://a.example", "OTHER", "1"}, known: true, bound: true, filled: true},

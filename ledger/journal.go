@@ -25,7 +25,8 @@ const perSubject = 8
 const requestTimeout = 10 * time.Second
 
 // A Journal is the stream of messages that a ledger is kept in: of each subject
-// the last few, of marks and totals at least the last. All methods are called by several goroutines at once.
+// the last few, of marks and totals at least the last. All methods are called
+// by several goroutines at once.
 type Journal interface {
 	// Append stores all messages or none, nil once they are on disk, at
 	// consecutive sequences that end with last. A message may carry the
