@@ -89,25 +89,26 @@ func (c *Client) Changes(ctx context.Context, s Selection, after Mark, until str
 	return p, nil
 }
 
-// Ordered asks commercetools whether the last of a page by id really is the
-// last: going on after it is right only then. It looks for up to 100 of the
-// page behind it, and is an *[Error] of the code "unordered" where there is
-// one: a proxy or a stand-in that does not sort would lose customers without a
-// word. One such question for a reading is enough.
+// Ordered asks commercetools whether a page by id really is in the order of
+// ids: going on after its last is right only then. It compares up to 50 of the
+// page, its last among them, each with the one before, and is an *[Error] of
+// the code "unordered" where one lies behind the next: a proxy or a stand-in
+// that does not sort would lose customers without a word. One such question for
+// a reading is enough.
 func (c *Client) Ordered(ctx context.Context, p *Page) error {
 	n := len(p.Customers)
 	if n < 2 {
 		return nil
 	}
-	last := p.Customers[n-1].ID
-	ids := make([]string, 0, 100)
-	step := (n + cap(ids) - 2) / cap(ids)
-	for i := 0; i < n-1; i += step {
-		ids = append(ids, quote(p.Customers[i].ID))
+	step := (n-2)/49 + 1
+	var pairs []string
+	for i := n - 1; i > 0; i -= step {
+		before := p.Customers[max(0, i-step)].ID
+		pairs = append(pairs, "(id = "+quote(before)+" and id > "+quote(p.Customers[i].ID)+")")
 	}
 	behind := false
 	_, err := c.query(ctx, "ordered", url.Values{
-		"where": {"id > " + quote(last) + " and id in (" + strings.Join(ids, ",") + ")"}, "limit": {"1"},
+		"where": {strings.Join(pairs, " or ")}, "limit": {"1"},
 	}, func([]byte) *Error { behind = true; return nil })
 	if err == nil && behind {
 		err = unordered("ordered")

@@ -6,6 +6,9 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -41,7 +44,7 @@ func TestQueriesAsTheyAreSent(t *testing.T) {
 			`limit=7&sort=lastModifiedAt asc&sort=id asc&where=(x = 1) and (lastModifiedAt > "2026-01-01T00:00:00Z" or (lastModifiedAt = "2026-01-01T00:00:00Z" and id > "b")) and lastModifiedAt <= "2026-03-01T00:00:00.000Z"&withTotal=false`},
 		{"the order", func(c *Client) error {
 			return c.Ordered(t.Context(), &Page{Customers: []Customer{{ID: "x"}, {ID: "a"}, {ID: "m"}}})
-		}, `limit=1&where=id > "m" and id in ("x","a")&withTotal=false`},
+		}, `limit=1&where=(id = "a" and id > "m") or (id = "x" and id > "a")&withTotal=false`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -221,17 +224,38 @@ func TestOrdered(t *testing.T) {
 	}
 	err := project(t, Options{}, answer(200, `{"results":[{"id":"x","version":1}]}`)).Ordered(t.Context(), p)
 	wantError(t, err, Stopped, "unordered")
-	asked := 0
+	var asked string
 	c := project(t, Options{}, func(w http.ResponseWriter, r *http.Request) {
-		asked = strings.Count(r.URL.Query().Get("where"), ",") + 1
+		if asked = r.URL.Query().Get("where"); len(r.URL.RawQuery) > 8000 {
+			t.Errorf("the query has %d bytes", len(r.URL.RawQuery))
+		}
 		io.WriteString(w, `{"results":[]}`)
 	})
-	many := &Page{Customers: make([]Customer, 500)}
-	for i := range many.Customers {
-		many.Customers[i].ID = fmt.Sprintf("%036d", i)
-	}
-	if err := c.Ordered(t.Context(), many); err != nil || asked != 100 {
-		t.Errorf("asked for %d of 500, %v", asked, err)
+	for _, n := range []int{2, 3, 49, 50, 51, 52, 100, 499, 500} {
+		p := &Page{Customers: make([]Customer, n)}
+		for i := range p.Customers {
+			p.Customers[i].ID = fmt.Sprintf("%036d", i)
+		}
+		if err := c.Ordered(t.Context(), p); err != nil {
+			t.Error(err)
+		}
+		// Each is to come after the one before it, from the first to the last.
+		var pairs [][2]int
+		for _, m := range regexp.MustCompile(`\(id = "0*(\d+)" and id > "0*(\d+)"\)`).FindAllStringSubmatch(asked, -1) {
+			before, _ := strconv.Atoi(m[1])
+			after, _ := strconv.Atoi(m[2])
+			pairs = append(pairs, [2]int{before, after})
+		}
+		slices.Reverse(pairs)
+		if len(pairs) != strings.Count(asked, ">") || len(pairs) < min(n, 26)-1 || len(pairs) > 49 || pairs[0][0] != 0 || pairs[len(pairs)-1][1] != n-1 {
+			t.Errorf("%d: compared %v", n, pairs)
+		}
+		for i, p := range pairs {
+			if p[0] >= p[1] || i > 0 && pairs[i-1][1] != p[0] {
+				t.Errorf("%d: compared %v", n, pairs)
+				break
+			}
+		}
 	}
 	if err := c.Ordered(t.Context(), &Page{}); err != nil {
 		t.Error(err)
