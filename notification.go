@@ -51,7 +51,9 @@ type Notification struct {
 	// The queue sets these when it hands a notification out.
 	Seq      uint64 // its place in the queue
 	Attempts int    // faults of its own so far
-	Again    bool   // handed out before and not settled: an earlier hand-out may have written
+	// Handed out before and not settled: an earlier hand-out may have written,
+	// and what it sent may still land.
+	Again bool
 }
 
 // HasRead tells whether the notification brings along the resource as it was

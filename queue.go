@@ -9,7 +9,8 @@ import (
 type Queue interface {
 	// Put returns nil once the notifications would outlive a crash of this
 	// machine (promise 1): all of them, or an error and any number of them.
-	// ErrFull says that there is no room now. Safe for concurrent use.
+	// ErrFull says that there is no room now. One that is Again waits as if it
+	// had come back unclear. Safe for concurrent use.
 	Put(ctx context.Context, ns ...Notification) error
 
 	// Work hands batches to h until ctx is done, then lets the batches at hand

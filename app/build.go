@@ -110,7 +110,7 @@ func (a *App) open(ctx context.Context, p *plan) (err error) {
 		return surroundings(fmt.Errorf("open the queue: %w", err))
 	}
 	a.ledger, err = ledger.Open(ctx, ledger.Options{
-		Store: a.store, MaxAttempts: c.Queue.MaxAttempts, Floor: a.queue.Floor, Put: a.again,
+		Store: a.store, MaxAttempts: c.Queue.MaxAttempts, Floor: a.queue.Floor, Put: a.again, Shared: !a.store.Embedded(),
 		Log: a.log, Observe: p.observe.ledger(),
 	})
 	if err != nil {

@@ -64,6 +64,11 @@ func (a answer) mayHaveSent() bool {
 	return a.n.Fault == ""
 }
 
+// mayLand tells whether what was sent to Fluent may take effect later.
+func (a answer) mayLand() bool {
+	return a.outcome == ct2fluent.Doubtful || a.outcome == ct2fluent.Dead && a.n.Again
+}
+
 // A conclusion is what settling does to one resource.
 type conclusion struct {
 	entry   Entry
@@ -121,7 +126,7 @@ func remember(last ct2fluent.Memory, answers []answer, told *ct2fluent.Memory) c
 		unrepaired = unrepaired || told == nil && a.n.Again && a.outcome.Settled()
 		// A write of the one that came again may lie above all that was written
 		// since. It was to repair that, and now never will.
-		doubtful = doubtful || a.outcome == ct2fluent.Doubtful || a.outcome == ct2fluent.Dead && a.n.Again
+		doubtful = doubtful || a.mayLand()
 	}
 	m := last
 	switch {

@@ -15,7 +15,9 @@
 //
 // An entry is written only over the entry that was read. Who finds another one
 // there was overtaken: what it did may have been undone, and the resource is
-// put into the queue once more (promise 4, rule 7).
+// put into the queue once more (promise 4, rule 7). So is one of a shared
+// ledger whose notification comes again and is found settled: if the other
+// settled it, what this process had sent for it was never repaired.
 //
 // # When a memory is in doubt
 //
@@ -82,6 +84,10 @@ type Options struct {
 	// Put puts notifications into the queue: what is replayed and what was
 	// overtaken. Required.
 	Put func(ctx context.Context, ns ...ct2fluent.Notification) error
+
+	// Shared says that another process may work with the same ledger: nobody
+	// locks a cluster.
+	Shared bool
 
 	Log     *slog.Logger // default: none
 	Observe Observe

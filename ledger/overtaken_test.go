@@ -23,16 +23,21 @@ func TestOvertaken(t *testing.T) {
 		told   bool // a memory
 		fault  bool // the notification's
 		same   bool // the other settled the very notification
+		last   bool // it is the last attempt
 		putErr error
 
 		want   ct2fluent.Outcome
 		put    bool   // the resource is put once more
+		again  bool   // when what was sent can no longer land (rule 3)
 		totals string // with what the other settled
 	}{
 		{name: "written", told: true, want: ct2fluent.Later, put: true, totals: "1 written"},
 		{name: "written, and the queue is full", told: true, putErr: ct2fluent.ErrFull, want: ct2fluent.Doubtful, totals: "1 written"},
 		{name: "written by both", told: true, same: true, want: ct2fluent.IsMerged, put: true, totals: "1 written"},
-		{name: "unclear", say: ct2fluent.Unclear(errFault), want: ct2fluent.Doubtful, put: true, totals: "1 written"},
+		{name: "written by both, and the queue is full", told: true, same: true, putErr: ct2fluent.ErrFull, want: ct2fluent.Doubtful, totals: "1 written"},
+		{name: "unclear", say: ct2fluent.Unclear(errFault), want: ct2fluent.Doubtful, put: true, again: true, totals: "1 written"},
+		{name: "unclear, and written by the other", say: ct2fluent.Unclear(errFault), same: true, want: ct2fluent.IsMerged, put: true, again: true, totals: "1 written"},
+		{name: "unclear for the last time", say: ct2fluent.Unclear(errFault), last: true, want: ct2fluent.Later, put: true, again: true, totals: "1 written"},
 		{name: "a fault", say: errFault, want: ct2fluent.Retry, put: true, totals: "1 written"},
 		{name: "refused", say: ct2fluent.Reject(errFault), want: ct2fluent.Later, put: true, totals: "1 written"},
 		{name: "unchanged: compared with what was there before", say: ct2fluent.Unchanged, want: ct2fluent.Later, totals: "1 written"},
@@ -51,6 +56,9 @@ func TestOvertaken(t *testing.T) {
 			mine.Bulk, mine.Attempts = true, 3
 			if tt.fault {
 				mine.Fault = "unreadable"
+			}
+			if tt.last {
+				mine.Attempts = 8
 			}
 			if tt.same {
 				theirs.Seq = mine.Seq
@@ -75,12 +83,50 @@ func TestOvertaken(t *testing.T) {
 			}
 			if tt.put {
 				p := r.put[0]
-				if !p.Force || p.Bulk || p.Seq != 0 || p.Attempts != 0 || p.Ref != jane || string(p.Body) != `{"version":4}` {
+				if !p.Force || p.Again != tt.again || p.Bulk || p.Seq != 0 || p.Attempts != 0 || p.Ref != jane || string(p.Body) != `{"version":4}` {
 					t.Errorf("put %+v, want it forced and live, with its body", p)
 				}
 			}
 			r.ledger = r.another()
 			r.wantTotals(tt.totals)
+		})
+	}
+}
+
+// A notification comes again that another process has settled: what this one
+// had sent for it may have landed on top, and it is put once more. Where nobody
+// else can have settled it, its acknowledgement was lost, and that is all.
+func TestSettledByAnother(t *testing.T) {
+	tests := []struct {
+		name   string
+		shared bool
+		again  bool
+		putErr error
+		want   ct2fluent.Outcome
+		put    bool
+	}{
+		{name: "comes for the first time", shared: true, want: ct2fluent.IsMerged},
+		{name: "comes again", shared: true, again: true, want: ct2fluent.IsMerged, put: true},
+		{name: "comes again, and the queue is full", shared: true, again: true, putErr: ct2fluent.ErrFull, want: ct2fluent.Later},
+		{name: "comes again, and nobody else is there", again: true, want: ct2fluent.IsMerged},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			wantOutcomes(t, settleBy(t, r.another(), say(nil), note(1, 1)), ct2fluent.Written)
+			r.o.Shared, r.putErr = tt.shared, tt.putErr
+			r.ledger = r.another()
+			n := note(1, 1)
+			n.Again = tt.again
+			wantOutcomes(t, r.settle(say(errFault), n), tt.want)
+			if got := len(r.put) == 1; got != tt.put {
+				t.Fatalf("put %d times, want it: %v", len(r.put), tt.put)
+			}
+			if tt.put && (!r.put[0].Force || r.put[0].Again || r.put[0].Seq != 0) {
+				t.Errorf("put %+v, want it forced, at once", r.put[0])
+			}
+			r.wantTotals("1 written")
 		})
 	}
 }

@@ -48,8 +48,7 @@ func (l *Ledger) Settle(h ct2fluent.Handler) ct2fluent.Handler {
 		var fresh []ct2fluent.Notification
 		for i, n := range batch {
 			if slices.Contains(held[n.Ref].last.Open, n.Seq) {
-				// Its acknowledgement was lost. It is counted already.
-				errs[i] = ct2fluent.Merged
+				errs[i] = l.known(ctx, n)
 				continue
 			}
 			at, fresh = append(at, i), append(fresh, n)
@@ -95,6 +94,18 @@ func work(ctx context.Context, h ct2fluent.Handler, s *session, ns []ct2fluent.N
 		errs = append(errs, fmt.Errorf("the handler answered for %d of %d notifications", len(errs), len(ns)))
 	}
 	return errs
+}
+
+// known says what becomes of a notification that is settled and counted
+// already. Either its acknowledgement was lost, or another process settled it
+// while this one had it, whose write may lie above the other's by now (rule 7).
+func (l *Ledger) known(ctx context.Context, n ct2fluent.Notification) error {
+	if l.o.Shared && n.Again {
+		if err := l.o.Put(ctx, forced(n, false)); err != nil {
+			return ct2fluent.RetryAfter(pause, fmt.Errorf("put %s again: %w", n.Ref, err))
+		}
+	}
+	return ct2fluent.Merged
 }
 
 // settle writes what became of resources, and fills in what the queue is told
@@ -192,25 +203,32 @@ func (l *Ledger) overtaken(ctx context.Context, r *resource, errs []error) (agai
 	}
 	r.last = entries[r.ref]
 	var answers []answer
-	var at []int
+	var at, theirs []int
 	for i, a := range r.answers {
 		if slices.Contains(r.last.Open, a.n.Seq) {
 			// Settled and counted by the other.
 			errs[r.at[i]] = ct2fluent.Merged
+			theirs = append(theirs, r.at[i])
 		} else {
 			answers, at = append(answers, a), append(at, r.at[i])
 		}
 	}
 	sent := slices.ContainsFunc(r.answers, answer.mayHaveSent)
+	mayLand := slices.ContainsFunc(r.answers, answer.mayLand)
 	newest := r.answers[len(r.answers)-1].n
 	r.answers, r.at = answers, at
 	if r.tries++; r.tries < tries && !sent && claimsNothing(r.answers, r.told) {
 		return len(r.answers) > 0
 	}
-	// Rule 7: what we sent may lie above what the other wrote, or below.
+	// Rule 7: what we sent may lie above what the other wrote, or below. What
+	// may still land is waited for (rule 3): a repair before it would be undone.
 	if sent {
-		if err := l.o.Put(ctx, forced(newest)); err != nil {
-			r.letGo(errs, ct2fluent.Unclear(fmt.Errorf("put %s again: %w", r.ref, err)))
+		if err := l.o.Put(ctx, forced(newest, mayLand)); err != nil {
+			err = ct2fluent.Unclear(fmt.Errorf("put %s again: %w", r.ref, err))
+			r.letGo(errs, err)
+			for _, i := range theirs {
+				errs[i] = err // it comes again, and is put then: see known
+			}
 			return false
 		}
 	}
@@ -218,9 +236,10 @@ func (l *Ledger) overtaken(ctx context.Context, r *resource, errs []error) (agai
 	return false
 }
 
-// forced is a notification that has its resource read and worked once more.
-func forced(n ct2fluent.Notification) ct2fluent.Notification {
-	n.Seq, n.Attempts, n.Again, n.Bulk, n.Force, n.Received = 0, 0, false, false, true, time.Now()
+// forced is a notification that has its resource read and worked once more:
+// again, once what was sent before can no longer land.
+func forced(n ct2fluent.Notification, again bool) ct2fluent.Notification {
+	n.Seq, n.Attempts, n.Again, n.Bulk, n.Force, n.Received = 0, 0, again, false, true, time.Now()
 	n.Run = ""
 	if n.HasRead() {
 		n.Body = nil // a read of then

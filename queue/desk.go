@@ -59,7 +59,9 @@ func (d *Desk) add(it *item, alone bool, now time.Time) {
 // any before.
 func (d *Desk) Put(now time.Time, ns ...ct2fluent.Notification) {
 	for _, n := range ns {
-		d.add(&item{n: n}, false, now)
+		it := &item{n: n}
+		it.comes(now.Add(d.schedule.UnclearWait))
+		d.add(it, false, now)
 	}
 }
 

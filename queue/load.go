@@ -81,7 +81,7 @@ func (q *Queue) restore(ctx context.Context, l *lane) error {
 	}
 	for _, it := range items {
 		t := before[it.n.Seq]
-		it.n.Attempts, it.n.Again = t.Attempts, t.Again
+		it.n.Attempts, it.n.Again = t.Attempts, it.n.Again || t.Again
 		it.tried = t.Attempts > 0 || t.Again || t.Wait > 0
 		if t.Wait > 0 {
 			// From now on, and not from when it was written: between the two the

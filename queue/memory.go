@@ -84,7 +84,7 @@ func (q *Memory) Put(_ context.Context, ns ...ct2fluent.Notification) error {
 	q.bytes += size
 	for _, n := range ns {
 		q.shelf.received++
-		n.Seq, n.Attempts, n.Again = q.shelf.received, 0, false
+		n.Seq, n.Attempts = q.shelf.received, 0
 		n.Body, n.Received = slices.Clone(n.Body), n.Received.UTC().Round(0)
 		q.desk.Put(time.Now(), n)
 	}

@@ -29,6 +29,7 @@ type envelope struct {
 	Force    bool      `json:"force,omitempty"`
 	Own      bool      `json:"own,omitempty"`
 	Run      string    `json:"run,omitempty"`
+	Again    bool      `json:"again,omitempty"`
 }
 
 // encode writes n. What decode would make of it is returned too, sharing its
@@ -37,7 +38,7 @@ func encode(n ct2fluent.Notification) ([]byte, ct2fluent.Notification, error) {
 	line, err := json.Marshal(envelope{
 		ID: n.ID, Project: n.Ref.Project, TypeID: n.Ref.TypeID, Resource: n.Ref.ID,
 		Name: n.Name, Kind: n.Kind, Version: n.Version, Bulk: n.Bulk,
-		Received: n.Received.UTC(), Fault: n.Fault, Test: n.Test, Force: n.Force, Own: n.Own, Run: n.Run,
+		Received: n.Received.UTC(), Fault: n.Fault, Test: n.Test, Force: n.Force, Own: n.Own, Run: n.Run, Again: n.Again,
 	})
 	if err != nil {
 		return nil, n, fmt.Errorf("write a notification received at %v: %w", n.Received, err)
@@ -46,7 +47,7 @@ func encode(n ct2fluent.Notification) ([]byte, ct2fluent.Notification, error) {
 	data = append(append(append(data, line...), '\n'), n.Body...)
 	n.Body = data[len(line)+1:]
 	n.Received = n.Received.UTC().Round(0)
-	n.Seq, n.Attempts, n.Again = 0, 0, false
+	n.Seq, n.Attempts = 0, 0
 	return data, n, nil
 }
 
@@ -62,7 +63,7 @@ func decode(data []byte, seq uint64) ct2fluent.Notification {
 		ID:   e.ID,
 		Ref:  ct2fluent.Ref{Project: e.Project, TypeID: e.TypeID, ID: e.Resource},
 		Name: e.Name, Kind: e.Kind, Version: e.Version, Bulk: e.Bulk, Body: body, Received: e.Received.UTC(),
-		Fault: e.Fault, Test: e.Test, Force: e.Force, Own: e.Own, Run: e.Run, Seq: seq,
+		Fault: e.Fault, Test: e.Test, Force: e.Force, Own: e.Own, Run: e.Run, Again: e.Again, Seq: seq,
 	}
 }
 

@@ -175,6 +175,14 @@ func (it *item) wait(until time.Time, blocks bool) {
 	it.notBefore, it.blocks = until, blocks
 }
 
+// comes is called when an item is taken in. One that was put as Again has come
+// back to another queue, or under another number: until is D from now.
+func (it *item) comes(until time.Time) {
+	if it.n.Again && !it.tried {
+		it.mayHaveWritten(until)
+	}
+}
+
 // mayHaveWritten marks one that was at hand, or may have been, when its queue
 // crashed (convergence rule 5). until is D after that: rule 3.
 func (it *item) mayHaveWritten(until time.Time) {

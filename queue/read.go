@@ -168,6 +168,7 @@ func (q *Queue) took(l *lane, data []byte, meta *jetstream.MsgMetadata) bool {
 
 // take brings an item into its lane and into the schedule. Queue.mu is held.
 func (q *Queue) take(l *lane, it *item, alone bool, now time.Time) {
+	it.comes(now.Add(q.schedule.UnclearWait))
 	it.tried = it.tried || q.schedule.parked(&it.n)
 	it.n.Received = onThisClock(it.n.Received, now)
 	l.take(it)

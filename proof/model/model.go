@@ -99,7 +99,7 @@ func Explore(ctx context.Context, o Options) (Report, error) {
 		m.options.UnclearWait = time.Nanosecond
 	}
 	var err error
-	if m.runs, err = newRuns(o.Without.product()); err != nil {
+	if m.runs, err = newRuns(o.Without.product(), o.Pauses > 0); err != nil {
 		return Report{}, err
 	}
 	start := &state{fluent: map[string]uint8{}, left: o.Limits}

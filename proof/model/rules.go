@@ -3,6 +3,7 @@ package model
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/ct2fluent/ct2fluent"
 	"github.com/ct2fluent/ct2fluent/customer"
@@ -14,14 +15,16 @@ type Rule uint8
 
 // The rules, and what is left out with each.
 const (
-	Rule1     Rule = iota + 1 // a read is believed, whatever its version
-	Rule2                     // an unclear write is taken for done
-	Rule3                     // what comes again does not wait
-	Rule4                     // what comes again may be known or unchanged
-	Rule5                     // a kill is taken for an orderly stop
-	Rule6                     // the username is in the ledger only once it is used
-	Rule7                     // who was overtaken lets go, and that is all
-	Rule2Sent                 // an unclear write is sent again at once
+	Rule1      Rule = iota + 1 // a read is believed, whatever its version
+	Rule2                      // an unclear write is taken for done
+	Rule3                      // what comes again does not wait
+	Rule4                      // what comes again may be known or unchanged
+	Rule5                      // a kill is taken for an orderly stop
+	Rule6                      // the username is in the ledger only once it is used
+	Rule7                      // who was overtaken lets go, and that is all
+	Rule2Sent                  // an unclear write is sent again at once
+	Rule7Early                 // who was overtaken has the customer worked at once, though its write may still land
+	Rule7Known                 // what comes again and was settled by another is done
 
 	// Of a read that a notification brings along.
 	CarriedFloor // it is believed, whatever is known by now
@@ -49,7 +52,21 @@ func (r Rule) product() product {
 	case Rule6:
 		return product{ledger: func(l customer.Ledger) customer.Ledger { return unintending{l} }}
 	case Rule7:
-		return product{put: func(context.Context, ...ct2fluent.Notification) error { return nil }}
+		return product{put: func(putter) putter {
+			return func(context.Context, ...ct2fluent.Notification) error { return nil }
+		}}
+	case Rule7Early:
+		return product{put: func(put putter) putter {
+			return func(ctx context.Context, ns ...ct2fluent.Notification) error {
+				ns = slices.Clone(ns)
+				for i := range ns {
+					ns[i].Again = false
+				}
+				return put(ctx, ns...)
+			}
+		}}
+	case Rule7Known:
+		return product{alone: true}
 	}
 	return product{}
 }

@@ -95,6 +95,7 @@ func (n *node) floor() uint8 {
 // runs keeps the nodes.
 type runs struct {
 	product product
+	shared  bool // the ledger, by two processes
 	roots   map[string]*node
 	count   int
 	mapping *customer.Mapping
@@ -106,15 +107,19 @@ type product struct {
 	writer  func(customer.Writer) customer.Writer
 	ledger  func(customer.Ledger) customer.Ledger
 	handler func(ct2fluent.Handler) ct2fluent.Handler
-	put     func(ctx context.Context, ns ...ct2fluent.Notification) error // in place of the queue's
+	put     func(putter) putter
+	alone   bool // it takes the ledger for its own
 }
 
-func newRuns(p product) (*runs, error) {
+// A putter puts into the queue.
+type putter = func(ctx context.Context, ns ...ct2fluent.Notification) error
+
+func newRuns(p product, shared bool) (*runs, error) {
 	m, err := customer.CompileMapping(customer.MappingConfig{})
 	if err != nil {
 		return nil, err
 	}
-	return &runs{product: p, roots: map[string]*node{}, mapping: m}, nil
+	return &runs{product: p, shared: shared, roots: map[string]*node{}, mapping: m}, nil
 }
 
 // begin is a worker that was given a batch.
@@ -147,15 +152,13 @@ func (r *runs) run(batch []ct2fluent.Notification, past []answer) *node {
 	r.count++
 	n := &node{id: r.count, batch: batch, past: past, next: map[answer]*node{}}
 	g := &gate{past: past}
-	l, err := ledger.Open(context.Background(), ledger.Options{Journal: journal{g}, Put: g.put, MaxAttempts: 8})
+	o := ledger.Options{Journal: journal{g}, Put: g.put, MaxAttempts: 8, Shared: r.shared && !r.product.alone}
+	if r.product.put != nil {
+		o.Put = r.product.put(g.put)
+	}
+	l, err := ledger.Open(context.Background(), o)
 	if err != nil {
 		panic(err) // the journal answers what Open asks
-	}
-	if r.product.put != nil {
-		l, err = ledger.Open(context.Background(), ledger.Options{Journal: journal{g}, Put: r.product.put, MaxAttempts: 8})
-		if err != nil {
-			panic(err)
-		}
 	}
 	var memory customer.Ledger = l
 	if r.product.ledger != nil {

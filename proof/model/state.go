@@ -56,18 +56,14 @@ type process struct {
 	lately []queue.Item // settled ones whose acknowledgement a crash may take away
 }
 
+// copy shares what s holds, or millions of states would not fit into memory: it
+// may be appended to, but not changed in place.
 func (s *state) copy() *state {
 	c := *s
-	c.put = slices.Clone(s.put)
-	c.fluent = map[string]uint8{}
-	for u, v := range s.fluent {
-		c.fluent[u] = v
-	}
-	c.flying = slices.Clone(s.flying)
-	c.done = slices.Clone(s.done)
+	c.put, c.flying, c.done = slices.Clip(s.put), slices.Clip(s.flying), slices.Clip(s.done)
 	for i := range c.procs {
-		c.procs[i].items = slices.Clone(s.procs[i].items)
-		c.procs[i].lately = slices.Clone(s.procs[i].lately)
+		p := &c.procs[i]
+		p.items, p.lately = slices.Clip(p.items), slices.Clip(p.lately)
 	}
 	return &c
 }

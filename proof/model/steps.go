@@ -3,6 +3,7 @@ package model
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -46,7 +47,7 @@ func (m *machine) steps(s *state) []step {
 		}
 		to := s.copy()
 		to.toPut[v]--
-		seq := to.receive(ct2fluent.Notification{Version: int64(v)}, m.o.Both)
+		seq := m.receive(to, ct2fluent.Notification{Version: int64(v)})
 		add(to, "notification %d comes: version %d of the customer", seq, v)
 	}
 	if s.left.Carried > 0 && s.idle() {
@@ -57,7 +58,7 @@ func (m *machine) steps(s *state) []step {
 			if err != nil {
 				panic(err) // it is made of texts
 			}
-			seq := to.receive(ct2fluent.Notification{Version: int64(v), Own: true, Bulk: true, Run: "bulk-1", Body: body}, m.o.Both)
+			seq := m.receive(to, ct2fluent.Notification{Version: int64(v), Own: true, Bulk: true, Run: "bulk-1", Body: body})
 			add(to, "notification %d comes: a bulk run brings version %d of the customer along", seq, v)
 		}
 	}
@@ -67,7 +68,7 @@ func (m *machine) steps(s *state) []step {
 			break
 		}
 		to := s.copy()
-		to.flying = slices.Delete(to.flying, i, i+1)
+		to.flying = slices.Delete(slices.Clone(to.flying), i, i+1)
 		r := to.apply(f.create, f.username, f.version)
 		add(to, "the late %s lands: %s", m.words(f.create, f.username, f.version), landed(r))
 	}
@@ -117,14 +118,16 @@ func (s *state) asksFluent() bool {
 }
 
 // receive puts a notification into the queue of whoever reads it.
-func (s *state) receive(n ct2fluent.Notification, both bool) uint64 {
+func (m *machine) receive(s *state, n ct2fluent.Notification) uint64 {
 	n.Seq = uint64(len(s.put) + 1)
 	n.ID = fmt.Sprint(n.Version, n.Force, n.Seq*b2i(n.Force))
 	n.Ref = ct2fluent.Ref{Project: project, TypeID: "customer", ID: jane}
 	s.put = append(s.put, n)
+	desk := m.desk(nil, s.time())
+	desk.Put(s.time(), n)
 	for p := range s.procs {
-		if s.procs[p].alive && (p == 1 || both || !s.procs[1].alive) {
-			s.procs[p].items = append(s.procs[p].items, queue.Item{Notification: n})
+		if s.procs[p].alive && (p == 1 || m.o.Both || !s.procs[1].alive) {
+			s.procs[p].items = append(s.procs[p].items, desk.Items()...)
 		}
 	}
 	return n.Seq
@@ -153,6 +156,7 @@ func (m *machine) take(s *state, p int) (*state, []ct2fluent.Notification) {
 	batch := b.Notifications()
 	to := s.copy()
 	q := &to.procs[p]
+	q.items = slices.Clone(q.items)
 	for i := range q.items {
 		q.items[i].AtHand = slices.ContainsFunc(batch, func(n ct2fluent.Notification) bool { return n.Seq == q.items[i].Notification.Seq })
 	}
@@ -234,8 +238,12 @@ func (m *machine) work(s *state, p int, add func(*state, string, ...any)) {
 		m.write(s, p, q, on, add)
 	case put:
 		to := on(answer{})
-		seq := to.receive(ct2fluent.Notification{Version: q.note.Version, Force: q.note.Force}, m.o.Both)
-		add(to, "%s was overtaken and puts the customer again: notification %d, forced", name(p), seq)
+		seq := m.receive(to, ct2fluent.Notification{Version: q.note.Version, Force: q.note.Force, Again: q.note.Again})
+		says := "%s was overtaken and puts the customer again: notification %d, forced"
+		if q.note.Again {
+			says += ", once its write can no longer land"
+		}
+		add(to, says, name(p), seq)
 	}
 }
 
@@ -328,6 +336,7 @@ func (s *state) apply(create bool, username string, version uint8) result {
 	case !create && !there:
 		return missing
 	}
+	s.fluent = maps.Clone(s.fluent)
 	s.fluent[username] = version
 	return fine
 }
@@ -401,7 +410,7 @@ func (m *machine) crash(s *state, add func(*state, string, ...any)) {
 			to.left.Pauses--
 			to.procs[0].lately = nil
 			if !m.o.Both {
-				to.procs[0].items = slices.DeleteFunc(to.procs[0].items, func(it queue.Item) bool { return !it.AtHand })
+				to.procs[0].items = slices.DeleteFunc(slices.Clone(to.procs[0].items), func(it queue.Item) bool { return !it.AtHand })
 			}
 		} else {
 			to.left.Crashes--
@@ -448,7 +457,7 @@ func (m *machine) crash(s *state, add func(*state, string, ...any)) {
 			add(to, "%s, after the ledger was written", says)
 		case put:
 			to := next(false, lost)
-			to.receive(ct2fluent.Notification{Version: q.note.Version, Force: q.note.Force}, m.o.Both)
+			m.receive(to, ct2fluent.Notification{Version: q.note.Version, Force: q.note.Force, Again: q.note.Again})
 			add(to, "%s, after the customer was put again", says)
 		}
 	}

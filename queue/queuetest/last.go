@@ -88,6 +88,33 @@ func againLasts(t *testing.T, h Harness) {
 	d.gives("1!").ends(nil)
 }
 
+// Another hand-out of the resource, or another process, has sent what may still
+// land.
+func putAgain(t *testing.T, h Harness) {
+	const wait = 500 * time.Millisecond
+	place := t.TempDir()
+	o := Options{Workers: 2, UnclearWait: wait}
+	q := open(t, h, place, o)
+	n := note("1", "a")
+	n.Again = true
+	put(t, q, n)
+	q.Crash() // before any record says so
+	begun := time.Now()
+	q = open(t, h, place, o)
+	d := work(t, q)
+	put(t, q, note("2", "a"))
+	d.gives("2").ends(nil)
+	d.end()
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c := work(t, open(t, h, place, o)).gives("1!")
+	if got := c.at.Sub(begun); got < wait*9/10 {
+		t.Errorf("handed out after %v, want %v", got, wait)
+	}
+	c.ends(nil)
+}
+
 func againAfterCrash(t *testing.T, h Harness) {
 	const wait = time.Second
 	place := t.TempDir()

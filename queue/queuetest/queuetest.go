@@ -70,6 +70,7 @@ func Run(t *testing.T, h Harness) {
 		{"what is settled does not come back", settled},
 		{"attempts outlive a stop and a crash", attemptsLast},
 		{"Again outlives a stop", againLasts},
+		{"one that is put as Again waits, is passed, and outlives a crash and a stop", putAgain},
 		{"what was at hand in a crash is Again", againAfterCrash},
 		{"everything put is there after a crash", thereAfterCrash},
 		{"a project that is down is held, the others go on", held},
