@@ -187,13 +187,20 @@ func works(router *route.Router, r route.Registered) bool {
 // Run works until ctx is done, then stops in order: nothing new is received,
 // the batches at hand finish. It returns nil for that.
 func (a *App) Run(ctx context.Context) error {
+	stop := ctx
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.Control.Run(ctx) })
 	g.Go(func() error { return a.inbox.Run(ctx) })
 	g.Go(func() error { return a.queue.Work(ctx, a.ledger.Settle(a.router)) })
 	g.Go(func() error { return a.giveBack(ctx) })
 	for _, run := range a.beside {
-		g.Go(func() error { return run(ctx) })
+		g.Go(func() error {
+			err := run(ctx)
+			if stop.Err() != nil && errors.Is(err, context.Canceled) {
+				return nil // it says that it was stopped
+			}
+			return err
+		})
 	}
 	return g.Wait()
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,17 +24,7 @@ func TestFailedStartForgetsNoCrash(t *testing.T) {
 
 	fault := errors.New("not today")
 	setup := &Setup{Handlers: []HandlerType{{Name: "FluentCustomerUpsert", New: func(Env) (ct2fluent.Handler, error) { return nil, fault }}}}
-	cfg, err := parseConfig("c.yml", fmt.Appendf(nil, `
-accounts:
-  - commercetools: { project-key: shop, api-url: "http://127.0.0.1:1", auth-url: "http://127.0.0.1:1", client-id: c, client-secret: s }
-    fluent: { base-url: "http://127.0.0.1:1", account: A, retailer-id: "1", client-id: c, client-secret: s, username: u, password: p }
-queue: { store: %q }
-control: { address: "127.0.0.1:0" }
-`, dir), LoadOptions{WithoutListeners: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := New(t.Context(), setup, cfg, slog.New(slog.DiscardHandler)); !errors.Is(err, fault) {
+	if _, err := New(t.Context(), setup, alone(t, dir), slog.New(slog.DiscardHandler)); !errors.Is(err, fault) {
 		t.Fatalf("started: %v", err)
 	}
 
@@ -44,5 +35,71 @@ control: { address: "127.0.0.1:0" }
 	defer s.Close()
 	if s.Clean() {
 		t.Error("the failed start has forgotten the crash before it")
+	}
+}
+
+// alone is a configuration of a process that reaches nobody.
+func alone(t *testing.T, dir string) *Config {
+	t.Helper()
+	cfg, err := parseConfig("c.yml", fmt.Appendf(nil, `
+accounts:
+  - commercetools: { project-key: shop, api-url: "http://127.0.0.1:1", auth-url: "http://127.0.0.1:1", client-id: c, client-secret: s }
+    fluent: { base-url: "http://127.0.0.1:1", account: A, retailer-id: "1", client-id: c, client-secret: s, username: u, password: p }
+queue: { store: %q }
+control: { address: "127.0.0.1:0" }
+`, dir), LoadOptions{WithoutListeners: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+// beside is a handler with work of its own.
+type beside func(ctx context.Context) error
+
+func (beside) Handle(_ context.Context, batch []ct2fluent.Notification) []error {
+	return make([]error, len(batch))
+}
+func (b beside) Run(ctx context.Context) error { return b(ctx) }
+
+// Work beside the queue that ends by the stop, and says so, is no failure of the
+// process; what it fails at is.
+func TestStopIsNoFailure(t *testing.T) {
+	fault := errors.New("not today")
+	tests := []struct {
+		name string
+		run  func(ctx context.Context, stop func()) error
+		want error
+	}{
+		{"it says that it was stopped", func(ctx context.Context, stop func()) error {
+			stop()
+			<-ctx.Done()
+			return fmt.Errorf("read: %w", ctx.Err())
+		}, nil},
+		{"it fails while it is stopped", func(ctx context.Context, stop func()) error {
+			stop()
+			<-ctx.Done()
+			return fault
+		}, fault},
+		{"it says so, and nobody stops it", func(context.Context, func()) error { return context.Canceled }, context.Canceled},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			setup := &Setup{Handlers: []HandlerType{{Name: "FluentCustomerUpsert", New: func(Env) (ct2fluent.Handler, error) {
+				return beside(func(ctx context.Context) error { return tt.run(ctx, stop) }), nil
+			}}}}
+			a, err := New(ctx, setup, alone(t, filepath.Join(t.TempDir(), "data")), slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := a.Run(ctx); !errors.Is(err, tt.want) {
+				t.Errorf("ended with %v, want %v", err, tt.want)
+			}
+			if err := a.Close(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }

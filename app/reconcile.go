@@ -181,10 +181,12 @@ func (a *App) reconcileOnTime(o *observer) func(ctx context.Context) error {
 	return func(ctx context.Context) error {
 		for _, t := range a.accounts {
 			last, err := a.lastReconciled(ctx, t.Project)
-			if err != nil {
-				return fmt.Errorf("read when project %s was reconciled: %w", t.Project, err)
-			}
-			if !last.At.IsZero() {
+			switch {
+			case ctx.Err() != nil:
+				return nil
+			case err != nil:
+				a.log.Warn("what the last reconciliation came to cannot be read; the metrics show it after the next", "project", t.Project, "error", err)
+			case !last.At.IsZero():
 				o.reconciled(t.Project, last)
 			}
 		}
