@@ -18,7 +18,7 @@ const (
 
 // keep does what has to be done now and then, until ctx is done: it removes
 // what is settled from the stream, stops handing out while the disk has no
-// room, and finds what lies in the stream without our knowing.
+// room or the cluster is lost, and finds what lies in the stream without our knowing.
 func (q *Queue) keep(ctx context.Context) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -32,7 +32,7 @@ func (q *Queue) keep(ctx context.Context) {
 			full = true
 		case <-tick.C:
 		}
-		q.watchRoom()
+		q.watchStore()
 		if n%compareEvery == 0 {
 			q.compare(ctx, p)
 		}
@@ -53,24 +53,24 @@ func (q *Queue) makeRoom() {
 	}
 }
 
-// watchRoom holds back all hand-outs while the ledger could not be written.
-func (q *Queue) watchRoom() {
-	err := q.store.Room()
+// watchStore holds back all hand-outs while the ledger could not be written.
+func (q *Queue) watchStore() {
+	err := q.store.Ready()
 	q.mu.Lock()
-	before := q.noRoom
+	before := q.shut
 	switch {
 	case err == nil:
-		q.noRoom = nil
+		q.shut = nil
 	case before == nil:
-		q.noRoom = &Hold{Project: AllProjects, Since: time.Now(), Why: err.Error()}
+		q.shut = &Hold{Project: AllProjects, Since: time.Now(), Why: err.Error()}
 	}
 	q.ready.Signal()
 	q.mu.Unlock()
 	switch {
 	case err != nil && before == nil:
-		q.log.Error("the store has no room; nothing is handed out until it has", "error", err)
+		q.log.Error("nothing can be stored; nothing is handed out until it can", "error", err)
 	case err == nil && before != nil:
-		q.log.Info("the store has room again", "after", time.Since(before.Since))
+		q.log.Info("the store can be written again", "after", time.Since(before.Since))
 	}
 }
 

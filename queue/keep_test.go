@@ -15,6 +15,8 @@ import (
 
 	"github.com/ct2fluent/ct2fluent"
 	"github.com/ct2fluent/ct2fluent/store"
+	"github.com/ct2fluent/ct2fluent/store/storetest"
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -275,6 +277,35 @@ func TestWithoutRoomNothingIsTakenNorHandedOut(t *testing.T) {
 	free.Store(math.MaxInt64)
 	working.Wait()
 	mustPut(t, q, note("p", "3"))
+}
+
+// What is worked while the cluster is lost could not be settled, and would be
+// worked once more.
+func TestWithoutTheClusterNothingIsHandedOut(t *testing.T) {
+	t.Parallel()
+	one := storetest.New(t, server.Options{})
+	q := openKept(t, store.Options{URL: "nats://" + one.Address()}, Options{Projects: []string{"p"}})
+	mustPut(t, q, note("p", "1"))
+	workAll(t, q, 1, written) // more may be handed out now without a record
+	mustPut(t, q, note("p", "2"))
+	one.Stop()
+	eventually(t, "all is held", func() bool { return slices.Equal(q.Holding(), []string{AllProjects}) })
+	var back atomic.Bool
+	ctx, stop := context.WithCancel(t.Context())
+	var working sync.WaitGroup
+	working.Go(func() {
+		_ = q.Work(ctx, ct2fluent.Each(func(context.Context, ct2fluent.Notification) error {
+			if !back.Load() {
+				t.Error("handed out while the cluster was lost")
+			}
+			stop()
+			return nil
+		}))
+	})
+	eventually(t, "a worker waits", func() bool { q.mu.Lock(); defer q.mu.Unlock(); return q.working })
+	back.Store(true)
+	one.Start()
+	working.Wait()
 }
 
 func TestWhatWasStoredUnseenIsWorked(t *testing.T) {

@@ -80,7 +80,8 @@ type Hold struct {
 	Why     string
 }
 
-// AllProjects is the Project of the Hold that the store's disk causes.
+// AllProjects is the Project of the Hold that the store causes: its disk has no
+// room, or its cluster is lost.
 const AllProjects = "*"
 
 // A LaneState tells of the work of one class and project. Project is empty
@@ -126,7 +127,7 @@ type Queue struct {
 	tail     uint64 // the number of the newest notification, as far as is known
 	end      uint64 // the stream's last message
 	newest   uint64 // the last that is a pack
-	noRoom   *Hold
+	shut     *Hold // nothing can be stored
 	working  bool
 }
 
@@ -171,7 +172,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 	if err := q.load(ctx); err != nil {
 		return nil, err
 	}
-	q.watchRoom()
+	q.watchStore()
 	q.alarm = time.AfterFunc(time.Hour, func() {
 		q.mu.Lock()
 		defer q.mu.Unlock()
@@ -290,8 +291,8 @@ func (q *Queue) Held() []Hold {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	var hs []Hold
-	if q.noRoom != nil {
-		hs = append(hs, *q.noRoom)
+	if q.shut != nil {
+		hs = append(hs, *q.shut)
 	}
 	hs = append(hs, q.schedule.paused.all()...)
 	for _, a := range q.schedule.accounts {

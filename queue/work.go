@@ -74,7 +74,7 @@ func (q *Queue) next(ctx context.Context) *batch {
 	defer q.mu.Unlock()
 	for ctx.Err() == nil {
 		now := time.Now()
-		if q.noRoom != nil {
+		if q.shut != nil {
 			q.ready.Wait() // the keeper wakes
 			continue
 		}
