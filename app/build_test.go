@@ -38,6 +38,29 @@ func TestFailedStartForgetsNoCrash(t *testing.T) {
 	}
 }
 
+// Every stream is read at a start as far back as its duplicate window reaches.
+func TestStartReadsNoMessagesForTheirIDs(t *testing.T) {
+	setup := &Setup{Handlers: []HandlerType{{Name: "FluentCustomerUpsert", New: func(Env) (ct2fluent.Handler, error) {
+		return beside(func(context.Context) error { return nil }), nil
+	}}}}
+	a, err := New(t.Context(), setup, alone(t, filepath.Join(t.TempDir(), "data")), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	names := 0
+	streams := a.store.JetStream().ListStreams(t.Context())
+	for info := range streams.Info() {
+		names++
+		if info.Config.Duplicates != store.Duplicates {
+			t.Errorf("%s: %v, want %v", info.Config.Name, info.Config.Duplicates, store.Duplicates)
+		}
+	}
+	if err := streams.Err(); err != nil || names < 5 {
+		t.Errorf("%d streams, %v", names, err)
+	}
+}
+
 // alone is a configuration of a process that reaches nobody.
 func alone(t *testing.T, dir string) *Config {
 	t.Helper()

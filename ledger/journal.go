@@ -107,6 +107,7 @@ func openNamed(ctx context.Context, s Store, name, subjects string, most int64) 
 		MaxMsgsPerSubject:  most,
 		AllowDirect:        true,
 		AllowAtomicPublish: true,
+		Duplicates:         store.Duplicates,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open stream %s: %w", name, err)

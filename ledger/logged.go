@@ -117,6 +117,7 @@ func openLogged(ctx context.Context, s Store, log *slog.Logger) (*logged, error)
 	}
 	js, err := s.JetStream().CreateOrUpdateStream(ctx, jetstream.StreamConfig{
 		Name: logName, Subjects: []string{logSubject}, Storage: jetstream.FileStorage, AllowDirect: true,
+		Duplicates: store.Duplicates,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open stream %s: %w", logName, err)

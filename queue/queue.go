@@ -127,7 +127,7 @@ type Queue struct {
 	tail     uint64 // the number of the newest notification, as far as is known
 	end      uint64 // the stream's last message
 	newest   uint64 // the last that is a pack
-	shut     *Hold // nothing can be stored
+	shut     *Hold  // nothing can be stored
 	working  bool
 }
 
@@ -227,6 +227,7 @@ func (q *Queue) openStreams(ctx context.Context, maxBytes int64) (err error) {
 		Storage:     jetstream.FileStorage,
 		Replicas:    q.store.Replicas(),
 		AllowDirect: true,
+		Duplicates:  store.Duplicates,
 	})
 	if err != nil {
 		return fmt.Errorf("open stream %s: %w", streamName, err)
@@ -238,6 +239,7 @@ func (q *Queue) openStreams(ctx context.Context, maxBytes int64) (err error) {
 		Storage:           jetstream.FileStorage,
 		Replicas:          q.store.Replicas(),
 		AllowDirect:       true,
+		Duplicates:        store.Duplicates,
 	})
 	if err != nil {
 		return fmt.Errorf("open stream %s: %w", cursorsName, err)

@@ -28,6 +28,12 @@ const MaxBatch = 1000
 // MaxPayload is the largest message of the embedded server, in bytes.
 const MaxPayload = 8 << 20
 
+// Duplicates is the duplicate window of every stream, the least that JetStream
+// takes. At a start the server reads all that is younger than it, for ids that
+// no message of ours has: of a million customers that were written in the last
+// two minutes, which is the default, that is half of the start.
+const Duplicates = 100 * time.Millisecond
+
 var (
 	// ErrLocked says that another process works in the directory.
 	ErrLocked = errors.New("directory is in use by another process")
@@ -185,7 +191,7 @@ func (s *Store) embed() error {
 // begin reads how the last run ended and notes that this one runs.
 func (s *Store) begin(ctx context.Context) error {
 	stream, err := s.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name: runStream, Subjects: []string{runSubject}, MaxMsgs: 1, Replicas: s.o.Replicas,
+		Name: runStream, Subjects: []string{runSubject}, MaxMsgs: 1, Replicas: s.o.Replicas, Duplicates: Duplicates,
 	})
 	if err != nil {
 		return fmt.Errorf("open stream %s: %w", runStream, err)
