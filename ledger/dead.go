@@ -17,26 +17,17 @@ const replayAtOnce = 50
 // A Filter selects dead letters.
 type Filter struct {
 	Reason string // empty: any
-	// After is the sequence of a notification whose dead letter the selected
-	// ones follow: the last one of the page before. 0: from the first.
+	// After is the Place that the selected ones follow: that of the last one of
+	// the page before, which need not lie there any more. 0: from the first.
 	After uint64
 }
 
 // DeadLetters gives the selected dead letters in the order in which they died,
 // without bodies. It reads on as it is ranged over, holds a page at a time, and
-// ends after an error. ErrNotFound: the letter of Filter.After is gone.
+// ends after an error.
 func (l *Ledger) DeadLetters(ctx context.Context, f Filter) iter.Seq2[DeadLetter, error] {
 	return func(yield func(DeadLetter, error) bool) {
-		var from uint64
-		if f.After > 0 {
-			m, err := l.letter(ctx, f.After)
-			if err != nil {
-				yield(DeadLetter{}, err)
-				return
-			}
-			from = m.Seq + 1
-		}
-		for m, err := range l.scan(ctx, letters+">", from) {
+		for m, err := range l.scan(ctx, letters+">", f.After+1) {
 			if err != nil {
 				yield(DeadLetter{}, err)
 				return
@@ -45,7 +36,7 @@ func (l *Ledger) DeadLetters(ctx context.Context, f Filter) iter.Seq2[DeadLetter
 			if err == nil && f.Reason != "" && d.Reason != f.Reason {
 				continue
 			}
-			d.Notification.Body = nil
+			d.Notification.Body, d.Place = nil, m.Seq
 			if !yield(d, err) || err != nil {
 				return
 			}

@@ -16,6 +16,7 @@ type answer struct {
 	err     error // for the queue
 	outcome ct2fluent.Outcome
 	reason  string
+	counted bool // settled before; it was worked once more to repair
 }
 
 // judge reads a handler's error. A notification that was tried too often is
@@ -72,7 +73,7 @@ func (a answer) mayLand() bool {
 // A conclusion is what settling does to one resource.
 type conclusion struct {
 	entry   Entry
-	news    bool // the entry says more than the last one
+	news    bool // the entry has to be written
 	letters []DeadLetter
 	counts  Totals
 	runs    map[string]Totals // for each run that has not counted the resource before
@@ -86,7 +87,7 @@ func conclude(last Entry, answers []answer, told *ct2fluent.Memory, floor uint64
 		When: now, Memory: remember(last.Memory, answers, told), Open: above(floor, last.Open), Runs: slices.Clone(last.Runs),
 	}}
 	for _, a := range answers {
-		if !a.noted() {
+		if a.counted || !a.noted() {
 			continue
 		}
 		why := ""
@@ -110,7 +111,9 @@ func conclude(last Entry, answers []answer, told *ct2fluent.Memory, floor uint64
 		}
 	}
 	c.countRuns(answers)
-	c.news = len(c.entry.Results) > 0 || !sameMemory(c.entry.Memory, last.Memory)
+	c.news = len(c.entry.Results) > 0 || !sameMemory(c.entry.Memory, last.Memory) ||
+		// Only who writes learns that he was overtaken (rule 7).
+		slices.ContainsFunc(answers, func(a answer) bool { return a.counted && a.mayHaveSent() })
 	return c
 }
 

@@ -114,6 +114,7 @@ type DeadLetter struct {
 	Reason       string
 	Why          string // the error; no personal data
 	When         time.Time
+	Place        uint64 // in a list, for Filter.After
 }
 
 // envelope is a dead letter without its body. It stands as one line of JSON

@@ -15,9 +15,10 @@
 //
 // An entry is written only over the entry that was read. Who finds another one
 // there was overtaken: what it did may have been undone, and the resource is
-// put into the queue once more (promise 4, rule 7). So is one of a shared
-// ledger whose notification comes again and is found settled: if the other
-// settled it, what this process had sent for it was never repaired.
+// put into the queue once more (promise 4, rule 7). Where the ledger is shared, a
+// notification that comes again and is found settled is worked once more, and
+// not counted: if another process settled it, what this one had sent for it was
+// never repaired.
 //
 // # When a memory is in doubt
 //

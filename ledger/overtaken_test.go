@@ -94,40 +94,97 @@ func TestOvertaken(t *testing.T) {
 }
 
 // A notification comes again that another process has settled: what this one
-// had sent for it may have landed on top, and it is put once more. Where nobody
-// else can have settled it, its acknowledgement was lost, and that is all.
+// had sent for it may have landed on top. It is worked once more, whatever comes
+// of it, and not counted. Where nobody else can have settled it, its
+// acknowledgement was lost, and that is all.
 func TestSettledByAnother(t *testing.T) {
 	tests := []struct {
 		name   string
-		shared bool
-		again  bool
-		putErr error
+		alone  bool // nobody else has the ledger
+		first  bool // it does not come again
+		fault  string
+		say    error
+		worked bool
 		want   ct2fluent.Outcome
-		put    bool
+		told   string // to the metrics
 	}{
-		{name: "comes for the first time", shared: true, want: ct2fluent.IsMerged},
-		{name: "comes again", shared: true, again: true, want: ct2fluent.IsMerged, put: true},
-		{name: "comes again, and the queue is full", shared: true, again: true, putErr: ct2fluent.ErrFull, want: ct2fluent.Later},
-		{name: "comes again, and nobody else is there", again: true, want: ct2fluent.IsMerged},
+		{name: "comes for the first time", first: true, want: ct2fluent.IsMerged},
+		{name: "nobody else is there", alone: true, want: ct2fluent.IsMerged},
+		{name: "unreadable: nothing was sent", fault: "unreadable", want: ct2fluent.IsMerged},
+		{name: "written", worked: true, want: ct2fluent.Written},
+		{name: "filtered", worked: true, say: ct2fluent.Skip("filtered"), want: ct2fluent.Skipped},
+		{name: "refused", worked: true, say: ct2fluent.Reject(errFault), want: ct2fluent.Dead},
+		{name: "a fault", worked: true, say: errFault, want: ct2fluent.Retry, told: "retry 1"},
+		{name: "unclear", worked: true, say: ct2fluent.Unclear(errFault), want: ct2fluent.Doubtful, told: "unclear 1"},
+		{name: "held", worked: true, say: ct2fluent.Unavailable(errFault), want: ct2fluent.Held, told: "held 1"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
-			wantOutcomes(t, settleBy(t, r.another(), say(nil), note(1, 1)), ct2fluent.Written)
-			r.o.Shared, r.putErr = tt.shared, tt.putErr
-			r.ledger = r.another()
 			n := note(1, 1)
-			n.Again = tt.again
-			wantOutcomes(t, r.settle(say(errFault), n), tt.want)
-			if got := len(r.put) == 1; got != tt.put {
-				t.Fatalf("put %d times, want it: %v", len(r.put), tt.put)
+			n.Run, n.Own = "bulk-1", true
+			wantOutcomes(t, settleBy(t, r.another(), say(nil), n), ct2fluent.Written)
+			told := ""
+			r.o.Shared = !tt.alone
+			r.o.Observe.Outcome = func(o ct2fluent.Outcome, _ string, n int) { told += fmt.Sprint(o, " ", n) }
+			r.ledger = r.another()
+			n.Again, n.Fault = !tt.first, tt.fault
+			worked := false
+			f := func(context.Context, ct2fluent.Notification) error {
+				worked = true
+				return tt.say
 			}
-			if tt.put && (!r.put[0].Force || r.put[0].Again || r.put[0].Seq != 0) {
-				t.Errorf("put %+v, want it forced, at once", r.put[0])
+			wantOutcomes(t, r.settle(f, n), tt.want)
+			if worked != tt.worked || told != tt.told || len(r.put) > 0 {
+				t.Errorf("worked %v, told %q, put %d; want %v, %q, 0", worked, told, len(r.put), tt.worked, tt.told)
 			}
 			r.wantTotals("1 written")
+			if got := totalsText(r.ledger.RunTotals("bulk-1")); got != "1 written" {
+				t.Errorf("the run counts %s", got)
+			}
 		})
+	}
+}
+
+// Who repairs may be overtaken as well.
+func TestRepairIsOvertaken(t *testing.T) {
+	r := newRig(t)
+	other := r.another()
+	wantOutcomes(t, settleBy(t, other, say(nil), note(1, 1)), ct2fluent.Written)
+	r.o.Shared = true
+	r.ledger = r.another()
+	again := note(1, 1)
+	again.Again = true
+	f := func(context.Context, ct2fluent.Notification) error {
+		wantOutcomes(t, settleBy(t, other, say(nil), note(2, 2)), ct2fluent.Written)
+		return nil
+	}
+	wantOutcomes(t, r.settle(f, again), ct2fluent.IsMerged)
+	if len(r.put) != 1 || !r.put[0].Force {
+		t.Errorf("put %+v, want the customer once more", r.put)
+	}
+	r.ledger = r.another()
+	r.wantTotals("2 written")
+}
+
+// What is put once more is one that may have sent: another may be of a kind that
+// a filter keeps out.
+func TestOvertakenPutsWhatMayHaveSent(t *testing.T) {
+	r := newRig(t)
+	other := r.another()
+	f := func(_ context.Context, n ct2fluent.Notification) error {
+		if n.Seq == 3 {
+			return ct2fluent.Skip("filtered")
+		}
+		settleBy(t, other, say(nil), note(1, 5))
+		return nil
+	}
+	sent, filtered := note(2, 4), note(3, 4)
+	filtered.Name = "CustomerAddressAdded"
+	wantOutcomes(t, r.settle(f, sent, filtered), ct2fluent.Later, ct2fluent.Later)
+	if len(r.put) != 1 || r.put[0].Name != sent.Name {
+		t.Errorf("put %+v, want %s", r.put, sent.Name)
 	}
 }
 

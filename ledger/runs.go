@@ -29,7 +29,7 @@ const runsKept = 8
 func (c *conclusion) countRuns(answers []answer) {
 	for _, a := range answers {
 		run := a.n.Run
-		if run == "" || !a.outcome.Settled() || slices.Contains(c.entry.Runs, run) {
+		if run == "" || a.counted || !a.outcome.Settled() || slices.Contains(c.entry.Runs, run) {
 			continue
 		}
 		fate := a

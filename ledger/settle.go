@@ -46,12 +46,14 @@ func (l *Ledger) Settle(h ct2fluent.Handler) ct2fluent.Handler {
 
 		var at []int
 		var fresh []ct2fluent.Notification
+		var repairs []bool // worked though they are counted
 		for i, n := range batch {
-			if slices.Contains(held[n.Ref].last.Open, n.Seq) {
-				errs[i] = l.known(ctx, n)
+			counted := slices.Contains(held[n.Ref].last.Open, n.Seq)
+			if counted && !l.repairs(n) {
+				errs[i] = ct2fluent.Merged // its acknowledgement was lost
 				continue
 			}
-			at, fresh = append(at, i), append(fresh, n)
+			at, fresh, repairs = append(at, i), append(fresh, n), append(repairs, counted)
 		}
 		if len(fresh) == 0 {
 			return errs
@@ -59,7 +61,9 @@ func (l *Ledger) Settle(h ct2fluent.Handler) ct2fluent.Handler {
 		answers := work(ctx, h, &session{held: held}, fresh)
 		for i, n := range fresh {
 			r := held[n.Ref]
-			r.answers, r.at = append(r.answers, judge(n, answers[i], l.o.MaxAttempts)), append(r.at, at[i])
+			a := judge(n, answers[i], l.o.MaxAttempts)
+			a.counted = repairs[i]
+			r.answers, r.at = append(r.answers, a), append(r.at, at[i])
 		}
 
 		start := time.Now()
@@ -74,11 +78,16 @@ func (l *Ledger) Settle(h ct2fluent.Handler) ct2fluent.Handler {
 		if l.o.Observe.Settle != nil {
 			l.o.Observe.Settle(len(fresh), time.Since(start))
 		}
-		told := make([]error, len(fresh))
-		for i := range fresh {
-			told[i] = errs[at[i]]
+		var told []error
+		kept := fresh[:0:0]
+		for i, n := range fresh {
+			o, _, _ := ct2fluent.OutcomeOf(errs[at[i]])
+			if repairs[i] && o.Settled() {
+				continue // it was told when it was counted
+			}
+			kept, told = append(kept, n), append(told, errs[at[i]])
 		}
-		l.tell(ctx, fresh, told)
+		l.tell(ctx, kept, told)
 		return errs
 	})
 }
@@ -96,16 +105,11 @@ func work(ctx context.Context, h ct2fluent.Handler, s *session, ns []ct2fluent.N
 	return errs
 }
 
-// known says what becomes of a notification that is settled and counted
-// already. Either its acknowledgement was lost, or another process settled it
-// while this one had it, whose write may lie above the other's by now (rule 7).
-func (l *Ledger) known(ctx context.Context, n ct2fluent.Notification) error {
-	if l.o.Shared && n.Again {
-		if err := l.o.Put(ctx, forced(n, false)); err != nil {
-			return ct2fluent.RetryAfter(pause, fmt.Errorf("put %s again: %w", n.Ref, err))
-		}
-	}
-	return ct2fluent.Merged
+// repairs tells whether a notification is worked though it is settled and
+// counted. Another process may have settled it while this one had it, whose
+// write may lie above the other's by now (rule 7).
+func (l *Ledger) repairs(n ct2fluent.Notification) bool {
+	return l.o.Shared && n.Again && n.Fault == ""
 }
 
 // settle writes what became of resources, and fills in what the queue is told
@@ -215,7 +219,12 @@ func (l *Ledger) overtaken(ctx context.Context, r *resource, errs []error) (agai
 	}
 	sent := slices.ContainsFunc(r.answers, answer.mayHaveSent)
 	mayLand := slices.ContainsFunc(r.answers, answer.mayLand)
-	newest := r.answers[len(r.answers)-1].n
+	var newest ct2fluent.Notification // of those that may have sent: no filter stops it
+	for _, a := range r.answers {
+		if a.mayHaveSent() {
+			newest = a.n
+		}
+	}
 	r.answers, r.at = answers, at
 	if r.tries++; r.tries < tries && !sent && claimsNothing(r.answers, r.told) {
 		return len(r.answers) > 0
@@ -227,7 +236,7 @@ func (l *Ledger) overtaken(ctx context.Context, r *resource, errs []error) (agai
 			err = ct2fluent.Unclear(fmt.Errorf("put %s again: %w", r.ref, err))
 			r.letGo(errs, err)
 			for _, i := range theirs {
-				errs[i] = err // it comes again, and is put then: see known
+				errs[i] = err // it comes again, and repairs
 			}
 			return false
 		}

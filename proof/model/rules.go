@@ -24,7 +24,7 @@ const (
 	Rule7                      // who was overtaken lets go, and that is all
 	Rule2Sent                  // an unclear write is sent again at once
 	Rule7Early                 // who was overtaken has the customer worked at once, though its write may still land
-	Rule7Known                 // what comes again and was settled by another is done
+	Rule7Known                 // what comes again and was settled by another is not worked
 
 	// Of a read that a notification brings along.
 	CarriedFloor // it is believed, whatever is known by now
