@@ -48,7 +48,8 @@ type Notification struct {
 	// of each resource once, however often it was put.
 	Run string
 
-	// The queue sets these when it hands a notification out.
+	// The queue sets these when it hands a notification out. Who puts one may
+	// set Again.
 	Seq      uint64 // its place in the queue
 	Attempts int    // faults of its own so far
 	// Handed out before and not settled: an earlier hand-out may have written,

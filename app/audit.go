@@ -51,7 +51,7 @@ func (c *cli) audit() *cobra.Command {
 			if limit < 0 {
 				return fmt.Errorf("%w: --limit is a whole number, 0 for all", errUsage)
 			}
-			p, err := c.process()
+			p, err := c.process(cmd.Context())
 			if err != nil {
 				return err
 			}

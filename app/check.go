@@ -32,7 +32,7 @@ func (c *cli) check() *cobra.Command {
 		Use: "check", Short: "Check the configuration, then both sides, the queue and the disk", Args: cobra.NoArgs,
 		Long: "Check prints the configuration as understood, secrets as <secret>, then asks both\nsides, the listeners, the queue's directory and its disk. --offline checks the\nconfiguration alone.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := c.load(false)
+			cfg, err := c.load(cmd.Context(), false)
 			if err != nil {
 				return err
 			}

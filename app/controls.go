@@ -222,7 +222,7 @@ func (l letters) List(ctx context.Context, reason string, after uint64, limit in
 	var all []control.DeadLetter
 	for d, err := range l.a.ledger.DeadLetters(ctx, ledger.Filter{Reason: reason, After: after}) {
 		if err != nil {
-			return nil, notFound(err)
+			return nil, err
 		}
 		if all = append(all, letterOf(d)); len(all) == limit {
 			break
@@ -285,7 +285,7 @@ func letterOf(d ledger.DeadLetter) control.DeadLetter {
 	n := d.Notification
 	return control.DeadLetter{
 		Seq: n.Seq, Project: n.Ref.Project, TypeID: n.Ref.TypeID, ID: n.Ref.ID, Version: n.Version, Name: n.Name,
-		Reason: d.Reason, Why: d.Why, Attempts: n.Attempts, At: d.When, Body: n.Body,
+		Reason: d.Reason, Why: d.Why, Attempts: n.Attempts, At: d.When, Body: n.Body, Place: d.Place,
 	}
 }
 

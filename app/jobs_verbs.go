@@ -74,7 +74,7 @@ func (c *cli) jobFollow() *cobra.Command {
 	return c.asJSON(&cobra.Command{
 		Use: "follow ID", Short: "Print how far a job is, until it ends", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := c.process()
+			p, err := c.process(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -91,7 +91,7 @@ func (c *cli) startJob(cmd *cobra.Command, kind, project string, spec any, detac
 	if err != nil {
 		return job.Job{}, err
 	}
-	p, err := c.process()
+	p, err := c.process(cmd.Context())
 	if err != nil {
 		return job.Job{}, err
 	}

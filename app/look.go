@@ -27,8 +27,8 @@ import (
 func (c *cli) route() *cobra.Command {
 	return c.asJSON(&cobra.Command{
 		Use: "route FILE|-", Short: "Say which handler would take the notifications of a file, and why", Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			cfg, err := c.load(true)
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := c.load(cmd.Context(), true)
 			if err != nil {
 				return err
 			}
@@ -37,7 +37,7 @@ func (c *cli) route() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			f, err := c.open(args[0])
+			f, err := c.open(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -99,12 +99,12 @@ var idText = regexp.MustCompile(`^[A-Za-z0-9_-]{1,256}$`)
 // previewed asks the running process, which knows the username that the ledger
 // remembers, and does without where none runs.
 func (c *cli) previewed(ctx context.Context, what, project string, diff bool) (p customer.Preview, err error) {
-	cfg, err := c.load(true)
+	cfg, err := c.load(ctx, true)
 	if err != nil {
 		return p, err
 	}
 	r := control.MapRequest{Project: project, Diff: diff}
-	r.Document, err = os.ReadFile(what)
+	r.Document, err = await(ctx, func() ([]byte, error) { return os.ReadFile(what) })
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && idText.MatchString(what):
 		r.ID = what

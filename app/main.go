@@ -168,8 +168,31 @@ func (c *cli) asJSON(verb *cobra.Command) *cobra.Command {
 }
 
 // load reads the configuration for a verb.
-func (c *cli) load(withoutListeners bool) (*Config, error) {
-	return Load(c.file, LoadOptions{Listeners: c.setup.listeners(), WithoutListeners: withoutListeners})
+func (c *cli) load(ctx context.Context, withoutListeners bool) (*Config, error) {
+	return await(ctx, func() (*Config, error) {
+		return Load(c.file, LoadOptions{Listeners: c.setup.listeners(), WithoutListeners: withoutListeners})
+	})
+}
+
+// await gives what f does, or the error of ctx once that is done: a pipe, a
+// terminal and their like may have nothing to read for ever.
+func await[T any](ctx context.Context, f func() (T, error)) (T, error) {
+	type result struct {
+		v   T
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		v, err := f()
+		done <- result{v, err}
+	}()
+	select {
+	case r := <-done:
+		return r.v, r.err
+	case <-ctx.Done():
+		var none T
+		return none, ctx.Err()
+	}
 }
 
 // listeners are the options of each type of listener.
@@ -213,7 +236,7 @@ func (c *cli) run() *cobra.Command {
 	return &cobra.Command{
 		Use: "run", Short: "Keep Fluent's customers equal, until a signal", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := c.load(false)
+			cfg, err := c.load(cmd.Context(), false)
 			if err != nil {
 				return err
 			}

@@ -3,6 +3,7 @@ package app
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"runtime"
 	"time"
@@ -87,7 +88,7 @@ that is not used.`,
 				level = "info"
 			}
 			log := c.logger(LogConfig{Level: level, Format: "text"})
-			var found []outside.Finding
+			var found iter.Seq[outside.Finding]
 			if url != "" {
 				var to ServiceURL
 				if err := to.UnmarshalText([]byte(url)); err != nil {
@@ -101,10 +102,11 @@ that is not used.`,
 					return fmt.Errorf("%w: %w", errUsage, err)
 				}
 			}
-			if err := cmd.Context().Err(); err != nil {
-				return err
+			err := c.tell(found)
+			if stopped := cmd.Context().Err(); stopped != nil {
+				return stopped
 			}
-			return c.tell(found)
+			return err
 		},
 	})
 	verb.Flags().StringVar(&url, "http", "", "URL of a service to try")
@@ -113,29 +115,29 @@ that is not used.`,
 	return verb
 }
 
-// tell prints what was found, and fails where a rule is broken.
-func (c *cli) tell(found []outside.Finding) error {
-	broken := 0
-	for _, f := range found {
+// tell prints what is found, as it is found, and fails where a rule is broken.
+func (c *cli) tell(found iter.Seq[outside.Finding]) error {
+	all, broken := []outside.Finding{}, 0
+	for f := range found {
+		all = append(all, f)
 		if !f.OK {
 			broken++
 		}
+		switch {
+		case c.json:
+		case f.OK:
+			fmt.Fprintf(c.out, "ok      %s\n", f.Rule)
+		default:
+			fmt.Fprintf(c.out, "failed  %s: %s\n        %s\n", f.Rule, f.What, f.Remedy)
+		}
 	}
 	if c.json {
-		if err := c.printJSON(found); err != nil {
+		if err := c.printJSON(all); err != nil {
 			return err
-		}
-	} else {
-		for _, f := range found {
-			if f.OK {
-				fmt.Fprintf(c.out, "ok      %s\n", f.Rule)
-			} else {
-				fmt.Fprintf(c.out, "failed  %s: %s\n        %s\n", f.Rule, f.What, f.Remedy)
-			}
 		}
 	}
 	if broken > 0 {
-		return fmt.Errorf("%w: %d of %d rules are not kept", errSaid, broken, len(found))
+		return fmt.Errorf("%w: %d of %d rules are not kept", errSaid, broken, len(all))
 	}
 	return nil
 }

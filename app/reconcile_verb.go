@@ -98,7 +98,7 @@ func (c *cli) printReconciled(cmd *cobra.Command, one job.Job, values bool) erro
 	if err := json.Unmarshal(one.Progress, &report); err != nil {
 		return fmt.Errorf("%s has no report: %w", one.ID, err)
 	}
-	p, err := c.process()
+	p, err := c.process(cmd.Context())
 	if err != nil {
 		return err
 	}

@@ -23,8 +23,8 @@ func (c *cli) subscription() *cobra.Command {
 }
 
 // planned is the plan of the configuration.
-func (c *cli) planned() (*plan, error) {
-	cfg, err := c.load(true)
+func (c *cli) planned(ctx context.Context) (*plan, error) {
+	cfg, err := c.load(ctx, true)
 	if err != nil {
 		return nil, err
 	}
@@ -33,8 +33,8 @@ func (c *cli) planned() (*plan, error) {
 
 // eachPlaced is that of a plan; left prints, or keeps, one that somebody else
 // makes.
-func (c *cli) eachPlaced(project string, left func(subscriber), work func(subscriber) error) error {
-	p, err := c.planned()
+func (c *cli) eachPlaced(ctx context.Context, project string, left func(subscriber), work func(subscriber) error) error {
+	p, err := c.planned(ctx)
 	if err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func (c *cli) subscriptionPlan() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var plans []SubscriptionPlan
 			differ := false
-			err := c.eachPlaced(project, func(s subscriber) { plans = append(plans, s.watched()) }, func(s subscriber) error {
+			err := c.eachPlaced(cmd.Context(), project, func(s subscriber) { plans = append(plans, s.watched()) }, func(s subscriber) error {
 				p, err := s.plan(cmd.Context())
 				plans = append(plans, s.came(p, err))
 				differ = differ || p.Do != doNothing
@@ -115,7 +115,7 @@ func (c *cli) subscriptionApply() *cobra.Command {
 		Use: "apply", Short: "Make or repair the Subscription; the plan is printed first", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var plans []SubscriptionPlan
-			err := c.eachPlaced(project, func(s subscriber) { plans = append(plans, s.watched()) }, func(s subscriber) error {
+			err := c.eachPlaced(cmd.Context(), project, func(s subscriber) { plans = append(plans, s.watched()) }, func(s subscriber) error {
 				s.resend = resend
 				var printing error
 				p, err := s.apply(cmd.Context(), func(p SubscriptionPlan) {
@@ -141,7 +141,7 @@ func (c *cli) subscriptionCheck() *cobra.Command {
 	return withProject(c.asJSON(&cobra.Command{
 		Use: "check", Short: "Say whether the Subscription is there, delivers, and is as configured", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := c.planned()
+			p, err := c.planned(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -256,7 +256,7 @@ func (c *cli) subscriptionRemove() *cobra.Command {
 				return fmt.Errorf("%w: what changes after it is removed is announced to nobody; say --yes if that is wanted", errUsage)
 			}
 			var results []SubscriptionRemoval
-			err := c.eachPlaced(project, func(s subscriber) { results = append(results, s.left()) }, func(s subscriber) error {
+			err := c.eachPlaced(cmd.Context(), project, func(s subscriber) { results = append(results, s.left()) }, func(s subscriber) error {
 				removed, err := s.remove(cmd.Context())
 				results = append(results, s.gone(removed, err))
 				if err == nil && !c.json {

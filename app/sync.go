@@ -190,7 +190,7 @@ func (c *cli) sync() *cobra.Command {
 					return fmt.Errorf("%w: %q is no id of a customer", errUsage, id)
 				}
 			}
-			p, err := c.process()
+			p, err := c.process(cmd.Context())
 			if err != nil {
 				return err
 			}

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,8 +21,8 @@ import (
 )
 
 // process finds the running process of the configuration.
-func (c *cli) process() (*control.Client, error) {
-	cfg, err := c.load(true)
+func (c *cli) process(ctx context.Context) (*control.Client, error) {
+	cfg, err := c.load(ctx, true)
 	if err != nil {
 		return nil, err
 	}
@@ -34,7 +35,7 @@ func (c *cli) process() (*control.Client, error) {
 
 // ask sends a request to the running process.
 func (c *cli) ask(cmd *cobra.Command, method, path string, body, out any) error {
-	p, err := c.process()
+	p, err := c.process(cmd.Context())
 	if err != nil {
 		return err
 	}
@@ -57,27 +58,46 @@ func (c *cli) printJSON(v any) error {
 	return e.Encode(v)
 }
 
-// open reads a file, or standard input for "-".
-func (c *cli) open(name string) (io.ReadCloser, error) {
+// open reads a file, or standard input for "-", until ctx is done.
+func (c *cli) open(ctx context.Context, name string) (io.ReadCloser, error) {
 	if name == "-" {
-		return io.NopCloser(c.in), nil
+		return patient{ctx, io.NopCloser(c.in)}, nil
 	}
-	f, err := os.Open(name)
-	if err != nil {
+	f, err := await(ctx, func() (*os.File, error) { return os.Open(name) })
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
 		return nil, &kindError{errUsage, err}
 	}
 	if i, err := f.Stat(); err == nil && i.IsDir() {
 		f.Close()
 		return nil, fmt.Errorf("%w: %s is a directory", errUsage, name)
 	}
-	return f, nil
+	return patient{ctx, f}, nil
+}
+
+// A patient waits for what may never come, but no longer than its context.
+type patient struct {
+	ctx context.Context
+	io.ReadCloser
+}
+
+func (p patient) Read(to []byte) (int, error) {
+	// What is read after the end must not be written into the caller's memory.
+	got, err := await(p.ctx, func() ([]byte, error) {
+		own := make([]byte, len(to))
+		n, err := p.ReadCloser.Read(own)
+		return own[:n], err
+	})
+	return copy(to, got), err
 }
 
 func (c *cli) put() *cobra.Command {
 	return c.asJSON(&cobra.Command{
 		Use: "put FILE|-", Short: "Put notifications into the running process: JSON values one after another", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			f, err := c.open(args[0])
+			f, err := c.open(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -204,7 +224,7 @@ func (c *cli) deadList() *cobra.Command {
 	verb := c.asJSON(&cobra.Command{
 		Use: "ls", Short: "List the dead letters, oldest first", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := c.process()
+			p, err := c.process(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -300,7 +320,7 @@ func (c *cli) deadWork(name, short, done string) *cobra.Command {
 			if given != 1 {
 				return fmt.Errorf("%w: dead %s takes sequences, --reason or --all: one of these", errUsage, name)
 			}
-			p, err := c.process()
+			p, err := c.process(cmd.Context())
 			if err != nil {
 				return err
 			}

@@ -69,8 +69,8 @@ func (s *Server) mapDocument(w http.ResponseWriter, r *http.Request) {
 	respond(w, v, err)
 }
 
-// A DeadPage is the answer of GET /admin/dead, and the after to go on with: 0
-// at the end.
+// A DeadPage is the answer of GET /admin/dead, and the after to go on with, which
+// is the sequence of no notification: 0 at the end.
 type DeadPage struct {
 	Letters []DeadLetter `json:"letters"`
 	After   uint64       `json:"after"`
@@ -108,7 +108,7 @@ func (s *Server) deadList(w http.ResponseWriter, r *http.Request) {
 	}
 	page := DeadPage{Letters: append([]DeadLetter{}, letters...)}
 	if len(letters) == limit {
-		page.After = letters[len(letters)-1].Seq
+		page.After = letters[len(letters)-1].Place
 	}
 	writeJSON(w, http.StatusOK, page)
 }

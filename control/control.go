@@ -145,8 +145,8 @@ type MapRequest struct {
 // Dead is where dead letters lie. All methods may be called at once.
 type Dead interface {
 	// List gives at most limit letters, without bodies, in the order in which
-	// they died: those after the letter of a sequence, 0 from the first.
-	// Reason "" is any.
+	// they died: those after the Place of one, which need not lie there any
+	// more; 0 from the first. Reason "" is any.
 	List(ctx context.Context, reason string, after uint64, limit int) ([]DeadLetter, error)
 	// Show gives one with its body, or ErrNotFound.
 	Show(ctx context.Context, seq uint64) (DeadLetter, error)
@@ -171,6 +171,7 @@ type DeadLetter struct {
 	Attempts int       `json:"attempts"`
 	At       time.Time `json:"at"`             // when it died
 	Body     []byte    `json:"body,omitempty"` // of Show only
+	Place    uint64    `json:"-"`              // in a list
 }
 
 // A Selection of dead letters: exactly one of its fields is set.

@@ -42,7 +42,7 @@ func (l letters) selected(s Selection) (seqs []uint64) {
 func (l letters) List(_ context.Context, reason string, after uint64, limit int) (ds []DeadLetter, _ error) {
 	for seq := after + 1; seq < 1000 && len(ds) < limit; seq++ {
 		if d, ok := l[seq]; ok && (reason == "" || d.Reason == reason) {
-			d.Body = nil
+			d.Body, d.Place = nil, seq
 			ds = append(ds, d)
 		}
 	}

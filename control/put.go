@@ -60,6 +60,7 @@ type values struct {
 	buf     *bufio.Reader
 	dec     *json.Decoder
 	inArray bool
+	begun   bool
 	count   int
 	kept    []byte // read, and too much for the group before
 }
@@ -103,6 +104,10 @@ func (v *values) group() (body []byte, err error) {
 // next reads one value.
 func (v *values) next() ([]byte, error) {
 	v.source.left = v.source.limit
+	if !v.begun {
+		v.begun = true
+		v.passBOM()
+	}
 	for {
 		more := v.dec.More()
 		switch {
@@ -116,6 +121,18 @@ func (v *values) next() ([]byte, error) {
 		if _, err := v.dec.Token(); err != nil {
 			return nil, v.broken(err)
 		}
+	}
+}
+
+// passBOM passes over the mark that some editors begin a file with.
+func (v *values) passBOM() {
+	const bom = "\ufeff"
+	// More than one byte need not come.
+	if head, _ := v.buf.Peek(1); string(head) != bom[:1] {
+		return
+	}
+	if head, _ := v.buf.Peek(len(bom)); string(head) == bom {
+		_, _ = v.buf.Discard(len(bom)) // memory
 	}
 }
 
@@ -169,6 +186,15 @@ func array(group [][]byte) []byte {
 	return append(body, ']')
 }
 
+// A largeError is of a value that no queue of ours takes.
+type largeError struct{ http.MaxBytesError }
+
+func (e *largeError) Error() string {
+	return fmt.Sprintf("larger than the %d bytes that a notification may have", e.Limit)
+}
+
+func (e *largeError) Unwrap() error { return &e.MaxBytesError }
+
 // A source limits what is read for one value, and announces each read.
 type source struct {
 	r           io.Reader
@@ -178,7 +204,7 @@ type source struct {
 
 func (s *source) Read(p []byte) (int, error) {
 	if s.left <= 0 {
-		return 0, &http.MaxBytesError{Limit: s.limit - readAhead}
+		return 0, &largeError{http.MaxBytesError{Limit: s.limit - readAhead}}
 	}
 	s.reading()
 	n, err := s.r.Read(p[:min(int64(len(p)), s.left)])

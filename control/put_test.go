@@ -40,6 +40,8 @@ func TestPut(t *testing.T) {
 		{"an array", `[{"a":1},{"a":2}]`, []string{`{"a":1}`, `{"a":2}`}, 200, `{"put":2}`},
 		{"arrays among others", `{"a":1}[{"a":2} , {"a":3}] [ ] [{"a":4}]{"a":5}`, []string{`{"a":1}`, `{"a":2}`, `{"a":3}`, `{"a":4}`, `{"a":5}`}, 200, `{"put":5}`},
 		{"nothing", "", nil, 200, `{"put":0}`},
+		{"a byte order mark", "\ufeff{\"a\":1}", []string{`{"a":1}`}, 200, `{"put":1}`},
+		{"a byte order mark in the middle", "{\"a\":1}\ufeff", []string{`{"a":1}`}, 400, `{"error":"invalid request: value 2, after byte 7: not JSON; 1 put before"}`},
 		{"an empty array", "[]", nil, 200, `{"put":0}`},
 		{"bytes are kept as they are", `{ "a" : 1.0e400 }`, []string{`{ "a" : 1.0e400 }`}, 200, `{"put":1}`},
 		{"no notification is for the inbox to judge", `5 "x" null`, []string{`5`, `"x"`, `null`}, 200, `{"put":3}`},
@@ -48,7 +50,7 @@ func TestPut(t *testing.T) {
 		{"an array cut off", `[{"a":1}`, []string{`{"a":1}`}, 400, `{"error":"invalid request: value 2, after byte 8: not complete; 1 put before"}`},
 		{"an array cut off after a comma", `[{"a":1},`, []string{`{"a":1}`}, 400, `{"error":"invalid request: value 2, after byte 9: not complete; 1 put before"}`},
 		{"an array that ends twice", `[{"a":1}]]`, []string{`{"a":1}`}, 400, `{"error":"invalid request: value 2, after byte 9: not JSON; 1 put before"}`},
-		{"too large", `{"a":1}"` + strings.Repeat("x", 1<<20+2*readAhead) + `"`, []string{`{"a":1}`}, 413, `{"error":"invalid request: value 2, after byte 7: http: request body too large; 1 put before"}`},
+		{"too large", `{"a":1}"` + strings.Repeat("x", 1<<20+2*readAhead) + `"`, []string{`{"a":1}`}, 413, `{"error":"invalid request: value 2, after byte 7: larger than the 1048576 bytes that a notification may have; 1 put before"}`},
 		{"large together", strings.Repeat(`"`+strings.Repeat("x", 1<<19)+`"`, 4), slices.Repeat([]string{`"` + strings.Repeat("x", 1<<19) + `"`}, 4), 200, `{"put":4}`},
 	}
 	for _, tt := range tests {

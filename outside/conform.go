@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"os"
 	"strings"
@@ -210,8 +211,9 @@ func (t *try) quiet(d time.Duration) error {
 }
 
 // ConformExec tries a handler that answers lines, with a process for each rule.
-// It has the environment of ct2fluent. The error is one of the options.
-func ConformExec(ctx context.Context, o ExecOptions) ([]Finding, error) {
+// It has the environment of ct2fluent. A rule is tried when its finding is asked
+// for, until ctx is done. The error is one of the options.
+func ConformExec(ctx context.Context, o ExecOptions) (iter.Seq[Finding], error) {
 	o.Environment = func() ([]string, error) { return os.Environ(), nil }
 	e, err := NewExec(o)
 	if err != nil {
@@ -220,18 +222,27 @@ func ConformExec(ctx context.Context, o ExecOptions) ([]Finding, error) {
 	return e.conform(ctx), nil
 }
 
-func (e *Exec) conform(ctx context.Context) (found []Finding) {
-	for _, r := range rules {
-		f := Finding{Rule: r.name, OK: true}
-		if err := e.tryRule(ctx, r); err != nil {
-			f = Finding{Rule: r.name, What: err.Error(), Remedy: r.remedy}
-		}
-		found = append(found, f)
-		if ctx.Err() != nil {
-			break
+func (e *Exec) conform(ctx context.Context) iter.Seq[Finding] {
+	return func(yield func(Finding) bool) {
+		for _, r := range rules {
+			if !found(ctx, r.name, r.remedy, e.tryRule(ctx, r), yield) {
+				return
+			}
 		}
 	}
-	return found
+}
+
+// found tells of a rule, but not of one that could not be tried to its end. It
+// is false where nothing more is to be tried.
+func found(ctx context.Context, rule, remedy string, err error, yield func(Finding) bool) bool {
+	if ctx.Err() != nil {
+		return false
+	}
+	f := Finding{Rule: rule, OK: err == nil}
+	if err != nil {
+		f.What, f.Remedy = err.Error(), remedy
+	}
+	return yield(f)
 }
 
 func (e *Exec) tryRule(ctx context.Context, r rule) error {
@@ -317,20 +328,15 @@ func (h *HTTP) try(ctx context.Context, q Question, more string) error {
 }
 
 // ConformHTTP tries a handler that answers requests.
-func ConformHTTP(ctx context.Context, o HTTPOptions) []Finding {
+func ConformHTTP(ctx context.Context, o HTTPOptions) iter.Seq[Finding] {
 	o.BatchSize = 1
-	h := NewHTTP(o)
-	defer h.Close()
-	var found []Finding
-	for _, r := range webRules {
-		f := Finding{Rule: r.name, OK: true}
-		if err := r.try(ctx, h); err != nil {
-			f = Finding{Rule: r.name, What: err.Error(), Remedy: r.remedy}
-		}
-		found = append(found, f)
-		if ctx.Err() != nil {
-			break
+	return func(yield func(Finding) bool) {
+		h := NewHTTP(o)
+		defer h.Close()
+		for _, r := range webRules {
+			if !found(ctx, r.name, r.remedy, r.try(ctx, h), yield) {
+				return
+			}
 		}
 	}
-	return found
 }

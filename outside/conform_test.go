@@ -34,13 +34,18 @@ func TestExamplesConform(t *testing.T) {
 			t.Parallel()
 			needs(t, command[0])
 			found, err := ConformExec(t.Context(), ExecOptions{Name: "test", Command: command, Timeout: 20 * time.Second})
-			if err != nil || len(found) != len(rules) {
-				t.Fatalf("%d rules, %v", len(found), err)
+			if err != nil {
+				t.Fatal(err)
 			}
-			for _, f := range found {
+			tried := 0
+			for f := range found {
+				tried++
 				if !f.OK {
 					t.Errorf("%s: %s", f.Rule, f.What)
 				}
+			}
+			if tried != len(rules) {
+				t.Errorf("%d of %d rules were tried", tried, len(rules))
 			}
 		})
 	}
@@ -155,7 +160,7 @@ func TestConformFinds(t *testing.T) {
 			}
 			e.within = within
 			if want == "" {
-				for _, f := range e.conform(t.Context()) {
+				for f := range e.conform(t.Context()) {
 					if !f.OK {
 						t.Errorf("%s: %s", f.Rule, f.What)
 					}
@@ -206,7 +211,7 @@ func TestConformHTTPFinds(t *testing.T) {
 			server := httptest.NewServer(tt.serve)
 			defer server.Close()
 			var failed []string
-			for _, f := range ConformHTTP(t.Context(), HTTPOptions{Name: "test", URL: server.URL}) {
+			for f := range ConformHTTP(t.Context(), HTTPOptions{Name: "test", URL: server.URL}) {
 				if !f.OK {
 					failed = append(failed, f.Rule)
 				}
