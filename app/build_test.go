@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"path/filepath"
 	"testing"
@@ -58,6 +59,23 @@ func TestStartReadsNoMessagesForTheirIDs(t *testing.T) {
 	}
 	if err := streams.Err(); err != nil || names < 5 {
 		t.Errorf("%d streams, %v", names, err)
+	}
+}
+
+// A signal while a process starts is a stop, not a failure.
+func TestStopOfAStart(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	setup := &Setup{Handlers: []HandlerType{{Name: "FluentCustomerUpsert", New: func(Env) (ct2fluent.Handler, error) {
+		return beside(func(context.Context) error { return nil }), nil
+	}}}}
+	c := &cli{setup: setup, err: io.Discard}
+	if err := c.runConfig(ctx, alone(t, filepath.Join(t.TempDir(), "data"))); err != nil {
+		t.Error(err)
+	}
+	// What is wrong is told all the same where nobody has stopped it.
+	if err := c.runConfig(t.Context(), alone(t, "/dev/null")); err == nil {
+		t.Error("started in what is no directory")
 	}
 }
 

@@ -72,7 +72,7 @@ func (a *App) Status(ctx context.Context) (control.Status, error) {
 		return control.Status{}, err
 	}
 	s := control.Status{
-		Received: received, Waiting: received - t.Settled(),
+		Received: received, Waiting: received - min(received, t.Settled()),
 		Written: t.Written, Unchanged: t.Unchanged, Merged: t.Merged, Skipped: t.AllSkipped(), Dead: t.AllDead(),
 		DeadLetters: t.DeadLetters, SkippedBy: t.Skipped, DeadBy: t.Dead, Held: a.held(),
 	}

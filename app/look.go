@@ -44,7 +44,10 @@ func (c *cli) route() *cobra.Command {
 			defer f.Close()
 			all := []route.Explanation{}
 			for value, err := range inbox.Values(f) {
-				if err != nil {
+				switch {
+				case cmd.Context().Err() != nil:
+					return cmd.Context().Err()
+				case err != nil:
 					return fmt.Errorf("%w: %s: %w", errUsage, args[0], err)
 				}
 				all = append(all, explain(r, cfg, value)...)
@@ -106,6 +109,8 @@ func (c *cli) previewed(ctx context.Context, what, project string, diff bool) (p
 	r := control.MapRequest{Project: project, Diff: diff}
 	r.Document, err = await(ctx, func() ([]byte, error) { return os.ReadFile(what) })
 	switch {
+	case ctx.Err() != nil:
+		return p, ctx.Err()
 	case errors.Is(err, fs.ErrNotExist) && idText.MatchString(what):
 		r.ID = what
 	case err != nil:

@@ -237,7 +237,10 @@ func (c *cli) run() *cobra.Command {
 		Use: "run", Short: "Keep Fluent's customers equal, until a signal", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := c.load(cmd.Context(), false)
-			if err != nil {
+			switch {
+			case cmd.Context().Err() != nil:
+				return nil // stopped, as by a signal later on
+			case err != nil:
 				return err
 			}
 			return c.runConfig(cmd.Context(), cfg)
@@ -252,7 +255,11 @@ func (c *cli) runConfig(ctx context.Context, cfg *Config) error {
 	}
 	private()
 	a, err := New(ctx, c.setup, cfg, log)
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		log.Info("stopped before it had started", "while", err)
+		return nil
+	case err != nil:
 		return err
 	}
 	log.Info("started", "version", c.setup.version(), "accounts", len(cfg.Accounts), "listeners", len(cfg.Listeners))

@@ -34,6 +34,7 @@ accounts:
 	for _, args := range [][]string{
 		{"check", "--offline", "--config", pipe},
 		{"status", "--config", pipe},
+		{"run", "--config", pipe},
 		{"route", "--config", good, "-"},
 		{"map", "--config", good, pipe},
 		{"route", "--config", good, pipe},
@@ -60,8 +61,12 @@ accounts:
 			stop()
 			select {
 			case code := <-ended:
-				if code == 0 {
-					t.Error("it ended well")
+				want := exitFailed
+				if args[0] == "run" {
+					want = 0
+				}
+				if code != want {
+					t.Errorf("exit code %d, want %d", code, want)
 				}
 			case <-time.After(20 * time.Second):
 				t.Fatal("it still waits")

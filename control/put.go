@@ -61,6 +61,7 @@ type values struct {
 	dec     *json.Decoder
 	inArray bool
 	begun   bool
+	passed  int // bytes before what dec reads
 	count   int
 	kept    []byte // read, and too much for the group before
 }
@@ -132,7 +133,7 @@ func (v *values) passBOM() {
 		return
 	}
 	if head, _ := v.buf.Peek(len(bom)); string(head) == bom {
-		_, _ = v.buf.Discard(len(bom)) // memory
+		v.passed, _ = v.buf.Discard(len(bom)) // memory
 	}
 }
 
@@ -159,7 +160,7 @@ func (v *values) broken(err error) error {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		err = errors.New("not complete")
 	}
-	return invalid("value %d, after byte %d: %w", v.count+1, v.dec.InputOffset(), err)
+	return invalid("value %d, after byte %d: %w", v.count+1, v.dec.InputOffset()+int64(v.passed), err)
 }
 
 // first is the first byte of the value that More has found.

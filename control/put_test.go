@@ -41,6 +41,7 @@ func TestPut(t *testing.T) {
 		{"arrays among others", `{"a":1}[{"a":2} , {"a":3}] [ ] [{"a":4}]{"a":5}`, []string{`{"a":1}`, `{"a":2}`, `{"a":3}`, `{"a":4}`, `{"a":5}`}, 200, `{"put":5}`},
 		{"nothing", "", nil, 200, `{"put":0}`},
 		{"a byte order mark", "\ufeff{\"a\":1}", []string{`{"a":1}`}, 200, `{"put":1}`},
+		{"a byte order mark, and no JSON", "\ufeff{\"a\":1}x", []string{`{"a":1}`}, 400, `{"error":"invalid request: value 2, after byte 10: not JSON; 1 put before"}`},
 		{"a byte order mark in the middle", "{\"a\":1}\ufeff", []string{`{"a":1}`}, 400, `{"error":"invalid request: value 2, after byte 7: not JSON; 1 put before"}`},
 		{"an empty array", "[]", nil, 200, `{"put":0}`},
 		{"bytes are kept as they are", `{ "a" : 1.0e400 }`, []string{`{ "a" : 1.0e400 }`}, 200, `{"put":1}`},

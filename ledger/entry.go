@@ -64,6 +64,9 @@ type Entry struct {
 	// Open are the settled sequences of the resource that the queue might hand
 	// out again.
 	Open []uint64 `json:"open,omitempty"`
+	// Floor is the sequence up to which all are settled, where another process
+	// may have them at hand still and the queue of this one never hands them out.
+	Floor uint64 `json:"floor,omitempty"`
 	// Passing marks what was written before a write to Fluent, and is of no use
 	// once there is a newer entry.
 	Passing bool `json:"passing,omitempty"`
@@ -84,6 +87,9 @@ type Result struct {
 	Attempts int       `json:"attempts,omitempty"` // faults of its own before
 	Received time.Time `json:"received,omitzero"`
 }
+
+// counts tells whether a notification of the resource is settled and counted.
+func (e Entry) counts(seq uint64) bool { return seq <= e.Floor || slices.Contains(e.Open, seq) }
 
 func (e Entry) encode() ([]byte, error) {
 	data, err := json.Marshal(e)

@@ -87,7 +87,8 @@ type Options struct {
 	Put func(ctx context.Context, ns ...ct2fluent.Notification) error
 
 	// Shared says that another process may work with the same ledger: nobody
-	// locks a cluster.
+	// locks a cluster. What comes again and is settled is worked once more then,
+	// and not counted.
 	Shared bool
 
 	Log     *slog.Logger // default: none

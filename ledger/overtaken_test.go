@@ -104,16 +104,19 @@ func TestSettledByAnother(t *testing.T) {
 		first  bool // it does not come again
 		fault  string
 		say    error
+		putErr error
 		worked bool
 		want   ct2fluent.Outcome
 		told   string // to the metrics
+		put    bool   // what cannot be counted as dead becomes so by another
 	}{
 		{name: "comes for the first time", first: true, want: ct2fluent.IsMerged},
 		{name: "nobody else is there", alone: true, want: ct2fluent.IsMerged},
 		{name: "unreadable: nothing was sent", fault: "unreadable", want: ct2fluent.IsMerged},
 		{name: "written", worked: true, want: ct2fluent.Written},
 		{name: "filtered", worked: true, say: ct2fluent.Skip("filtered"), want: ct2fluent.Skipped},
-		{name: "refused", worked: true, say: ct2fluent.Reject(errFault), want: ct2fluent.Dead},
+		{name: "refused", worked: true, say: ct2fluent.Reject(errFault), want: ct2fluent.Dead, put: true},
+		{name: "refused, and the queue is full", worked: true, say: ct2fluent.Reject(errFault), putErr: ct2fluent.ErrFull, want: ct2fluent.Later, told: "later 1"},
 		{name: "a fault", worked: true, say: errFault, want: ct2fluent.Retry, told: "retry 1"},
 		{name: "unclear", worked: true, say: ct2fluent.Unclear(errFault), want: ct2fluent.Doubtful, told: "unclear 1"},
 		{name: "held", worked: true, say: ct2fluent.Unavailable(errFault), want: ct2fluent.Held, told: "held 1"},
@@ -126,7 +129,7 @@ func TestSettledByAnother(t *testing.T) {
 			n.Run, n.Own = "bulk-1", true
 			wantOutcomes(t, settleBy(t, r.another(), say(nil), n), ct2fluent.Written)
 			told := ""
-			r.o.Shared = !tt.alone
+			r.o.Shared, r.putErr = !tt.alone, tt.putErr
 			r.o.Observe.Outcome = func(o ct2fluent.Outcome, _ string, n int) { told += fmt.Sprint(o, " ", n) }
 			r.ledger = r.another()
 			n.Again, n.Fault = !tt.first, tt.fault
@@ -136,13 +139,39 @@ func TestSettledByAnother(t *testing.T) {
 				return tt.say
 			}
 			wantOutcomes(t, r.settle(f, n), tt.want)
-			if worked != tt.worked || told != tt.told || len(r.put) > 0 {
-				t.Errorf("worked %v, told %q, put %d; want %v, %q, 0", worked, told, len(r.put), tt.worked, tt.told)
+			if put := len(r.put) == 1; worked != tt.worked || told != tt.told || put != tt.put {
+				t.Errorf("worked %v, told %q, put %v; want %v, %q, %v", worked, told, put, tt.worked, tt.told, tt.put)
 			}
 			r.wantTotals("1 written")
 			if got := totalsText(r.ledger.RunTotals("bulk-1")); got != "1 written" {
 				t.Errorf("the run counts %s", got)
 			}
+		})
+	}
+}
+
+// Another process has settled so many since that its queue's floor is above what
+// this one has at hand: that is counted all the same.
+func TestSettledBelowTheFloorOfAnother(t *testing.T) {
+	for _, again := range []bool{false, true} {
+		t.Run(fmt.Sprintf("again: %v", again), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			r.o.Shared = true
+			r.ledger = r.another()
+			other := r.another()
+			n := note(1, 1)
+			n.Again = again
+			f := func(context.Context, ct2fluent.Notification) error {
+				wantOutcomes(t, settleBy(t, other, say(nil), note(1, 1)), ct2fluent.Written)
+				r.floor = 1
+				wantOutcomes(t, settleBy(t, other, say(nil), note(2, 2)), ct2fluent.Written)
+				return nil
+			}
+			wantOutcomes(t, r.settle(f, n), ct2fluent.IsMerged)
+			r.settle(say(nil), n)
+			r.ledger = r.another()
+			r.wantTotals("2 written")
 		})
 	}
 }

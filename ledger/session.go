@@ -122,6 +122,7 @@ func (l *Ledger) Intend(ctx context.Context, ms map[ct2fluent.Ref]ct2fluent.Memo
 			When:   time.Now().UTC(),
 			Memory: lay(r.last.Memory, weaker(r.last.Memory, m)),
 			Open:   above(l.o.Floor(ref.Project), r.last.Open),
+			Floor:  r.last.Floor,
 			Runs:   r.last.Runs,
 
 			Passing: true,

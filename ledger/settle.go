@@ -18,7 +18,7 @@ const pause = time.Second
 // Settle is the outermost handler around h. The error it returns for a
 // notification is settled only when its outcome is on disk: the queue may
 // acknowledge it (promise 2). What was settled before and is handed out again
-// is not passed to h. When the outcome could not be written, the notification
+// is not passed to h, unless it may have to repair: see Options.Shared. When the outcome could not be written, the notification
 // comes back as unclear, so that it is worked again with care.
 func (l *Ledger) Settle(h ct2fluent.Handler) ct2fluent.Handler {
 	return ct2fluent.HandlerFunc(func(ctx context.Context, batch []ct2fluent.Notification) []error {
@@ -48,7 +48,7 @@ func (l *Ledger) Settle(h ct2fluent.Handler) ct2fluent.Handler {
 		var fresh []ct2fluent.Notification
 		var repairs []bool // worked though they are counted
 		for i, n := range batch {
-			counted := slices.Contains(held[n.Ref].last.Open, n.Seq)
+			counted := held[n.Ref].last.counts(n.Seq)
 			if counted && !l.repairs(n) {
 				errs[i] = ct2fluent.Merged // its acknowledgement was lost
 				continue
@@ -62,7 +62,13 @@ func (l *Ledger) Settle(h ct2fluent.Handler) ct2fluent.Handler {
 		for i, n := range fresh {
 			r := held[n.Ref]
 			a := judge(n, answers[i], l.o.MaxAttempts)
-			a.counted = repairs[i]
+			if a.counted = repairs[i]; a.counted && a.outcome == ct2fluent.Dead {
+				// It cannot be counted as one, but is not to end without a trace.
+				if err := l.o.Put(ctx, forced(n, a.mayLand())); err != nil {
+					a = judge(n, ct2fluent.RetryAfter(pause, fmt.Errorf("put %s again: %w", n.Ref, err)), l.o.MaxAttempts)
+					a.counted = true
+				}
+			}
 			r.answers, r.at = append(r.answers, a), append(r.at, at[i])
 		}
 
@@ -151,6 +157,9 @@ func (l *Ledger) step(r *resource) *step {
 		told = nil // it speaks of all of them
 	}
 	c := conclude(r.last.Entry, r.answers[:s.n], told, l.o.Floor(r.ref.Project), time.Now().UTC())
+	if l.o.Shared {
+		c.entry.Floor = max(r.last.Floor, l.o.Floor(r.ref.Project))
+	}
 	c.entry.Runs = l.commits.keepRuns(c.entry.Runs, c.runs)
 	s.entry = c.entry
 	if c.news {
@@ -209,7 +218,7 @@ func (l *Ledger) overtaken(ctx context.Context, r *resource, errs []error) (agai
 	var answers []answer
 	var at, theirs []int
 	for i, a := range r.answers {
-		if slices.Contains(r.last.Open, a.n.Seq) {
+		if r.last.counts(a.n.Seq) {
 			// Settled and counted by the other.
 			errs[r.at[i]] = ct2fluent.Merged
 			theirs = append(theirs, r.at[i])

@@ -2,9 +2,11 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"github.com/ct2fluent/ct2fluent/store"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -14,6 +16,7 @@ const (
 	compareEvery = 4 // looks
 	purgePacks   = 1000
 	purgeEvery   = 30 * time.Second
+	probeWithin  = 2 * time.Second
 )
 
 // keep does what has to be done now and then, until ctx is done: it removes
@@ -32,7 +35,7 @@ func (q *Queue) keep(ctx context.Context) {
 			full = true
 		case <-tick.C:
 		}
-		q.watchStore()
+		q.watchStore(ctx)
 		if n%compareEvery == 0 {
 			q.compare(ctx, p)
 		}
@@ -54,8 +57,13 @@ func (q *Queue) makeRoom() {
 }
 
 // watchStore holds back all hand-outs while the ledger could not be written.
-func (q *Queue) watchStore() {
+func (q *Queue) watchStore(ctx context.Context) {
 	err := q.store.Ready()
+	if errors.Is(err, store.ErrUnreachable) {
+		probing, done := context.WithTimeout(ctx, probeWithin)
+		err = q.store.Probe(probing)
+		done()
+	}
 	q.mu.Lock()
 	before := q.shut
 	switch {

@@ -283,29 +283,43 @@ func TestWithoutRoomNothingIsTakenNorHandedOut(t *testing.T) {
 // worked once more.
 func TestWithoutTheClusterNothingIsHandedOut(t *testing.T) {
 	t.Parallel()
-	one := storetest.New(t, server.Options{})
-	q := openKept(t, store.Options{URL: "nats://" + one.Address()}, Options{Projects: []string{"p"}})
-	mustPut(t, q, note("p", "1"))
-	workAll(t, q, 1, written) // more may be handed out now without a record
-	mustPut(t, q, note("p", "2"))
-	one.Stop()
-	eventually(t, "all is held", func() bool { return slices.Equal(q.Holding(), []string{AllProjects}) })
-	var back atomic.Bool
-	ctx, stop := context.WithCancel(t.Context())
-	var working sync.WaitGroup
-	working.Go(func() {
-		_ = q.Work(ctx, ct2fluent.Each(func(context.Context, ct2fluent.Notification) error {
-			if !back.Load() {
-				t.Error("handed out while the cluster was lost")
+	for name, lose := range map[string]func(*storetest.Cluster, *kept){
+		"it is away": func(one *storetest.Cluster, _ *kept) { one.Stop() },
+		"it has no quorum": func(one *storetest.Cluster, q *kept) {
+			one.Mute()
+			if err := q.Put(t.Context(), note("p", "3")); !errors.Is(err, store.ErrUnreachable) {
+				t.Errorf("Put: %v", err)
 			}
-			stop()
-			return nil
-		}))
-	})
-	eventually(t, "a worker waits", func() bool { q.mu.Lock(); defer q.mu.Unlock(); return q.working })
-	back.Store(true)
-	one.Start()
-	working.Wait()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			one := storetest.New(t, server.Options{})
+			q := openKept(t, store.Options{URL: "nats://" + one.Address()}, Options{Projects: []string{"p"}})
+			mustPut(t, q, note("p", "1"))
+			workAll(t, q, 1, written) // more may be handed out now without a record
+			mustPut(t, q, note("p", "2"))
+			lose(one, q)
+			eventually(t, "all is held", func() bool { return slices.Equal(q.Holding(), []string{AllProjects}) })
+			var back atomic.Bool
+			ctx, stop := context.WithCancel(t.Context())
+			var working sync.WaitGroup
+			working.Go(func() {
+				_ = q.Work(ctx, ct2fluent.Each(func(context.Context, ct2fluent.Notification) error {
+					if !back.Load() {
+						t.Error("handed out while the cluster was lost")
+					}
+					stop()
+					return nil
+				}))
+			})
+			eventually(t, "a worker waits", func() bool { q.mu.Lock(); defer q.mu.Unlock(); return q.working })
+			back.Store(true)
+			one.Stop()
+			one.Start()
+			working.Wait()
+		})
+	}
 }
 
 func TestWhatWasStoredUnseenIsWorked(t *testing.T) {

@@ -172,7 +172,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 	if err := q.load(ctx); err != nil {
 		return nil, err
 	}
-	q.watchStore()
+	q.watchStore(ctx)
 	q.alarm = time.AfterFunc(time.Hour, func() {
 		q.mu.Lock()
 		defer q.mu.Unlock()

@@ -81,7 +81,10 @@ func TestReady(t *testing.T) {
 		t.Errorf("Append: %v, want ErrUnreachable", err)
 	}
 	one.Start()
-	until(t, "ready again", func() bool { return s.Ready() == nil })
+	until(t, "ready again", func() bool { return s.Probe(t.Context()) == nil })
+	if err := s.Ready(); err != nil {
+		t.Errorf("Ready: %v", err)
+	}
 	if _, err := s.Append(t.Context(), msg("t.a", "2")); err != nil {
 		t.Errorf("Append: %v", err)
 	}
@@ -120,5 +123,30 @@ func until(t *testing.T, what string, is func() bool) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited too long until %s", what)
 		}
+	}
+}
+
+// A cluster without a quorum is connected, and nothing can be stored.
+func TestReadyIfTheClusterGivesNoAnswer(t *testing.T) {
+	t.Parallel()
+	one := storetest.New(t, server.Options{})
+	s := open(t, store.Options{URL: "nats://" + one.Address()})
+	defer s.Crash()
+	stream(t, s)
+	one.Mute()
+	if _, err := s.Append(t.Context(), msg("t.a", "1")); !errors.Is(err, store.ErrUnreachable) {
+		t.Errorf("Append: %v, want ErrUnreachable", err)
+	}
+	if err := s.Ready(); !errors.Is(err, store.ErrUnreachable) {
+		t.Errorf("Ready: %v, want ErrUnreachable", err)
+	}
+	if err := s.Probe(t.Context()); !errors.Is(err, store.ErrUnreachable) {
+		t.Errorf("Probe: %v, want ErrUnreachable", err)
+	}
+	one.Stop()
+	one.Start()
+	until(t, "ready again", func() bool { return s.Probe(t.Context()) == nil })
+	if err := s.Ready(); err != nil {
+		t.Errorf("Ready: %v", err)
 	}
 }

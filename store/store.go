@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -72,6 +73,8 @@ type Store struct {
 	clean bool
 	start uint64
 	embedded
+
+	silent atomic.Bool // the cluster gave no answer to the last Append
 }
 
 // The stream that tells how the last run ended.
@@ -241,13 +244,29 @@ func (s *Store) Room() error {
 }
 
 // Ready returns nil when more may be written, as far as can be told without
-// trying: there is Room, and the cluster is connected. Where it is not, the
-// error is ErrUnreachable, which passes by itself once it is again.
+// trying: there is Room, and the cluster is connected and gave an answer to the
+// last Append. Otherwise the error is ErrUnreachable, which passes once it is
+// connected, and with the next Append or Probe.
 func (s *Store) Ready() error {
 	if !s.Embedded() && !s.conn.IsConnected() {
 		return fmt.Errorf("%w: connection is %s", ErrUnreachable, strings.ToLower(s.conn.Status().String()))
 	}
+	if s.silent.Load() {
+		return fmt.Errorf("%w: it gives no answer to what is to be stored", ErrUnreachable)
+	}
 	return s.Room()
+}
+
+// Probe asks a cluster that gave no answer whether it does now: Ready knows then.
+// It stores what is there already.
+func (s *Store) Probe(ctx context.Context) error {
+	if s.Embedded() || !s.silent.Load() || !s.conn.IsConnected() {
+		return s.Ready()
+	}
+	if _, err := s.Append(ctx, &nats.Msg{Subject: runSubject, Data: []byte(running)}); err != nil {
+		return err
+	}
+	return s.Ready()
 }
 
 func (s *Store) room() error {
@@ -322,6 +341,7 @@ func enough(dir string, n, reserve int64, err error) error {
 // known whether they were stored; where a cluster gave no answer, it is
 // ErrUnreachable. At most MaxBatch messages; their headers are written to.
 func (s *Store) Append(ctx context.Context, msgs ...*nats.Msg) (last uint64, err error) {
+	defer func() { s.silent.Store(errors.Is(err, ErrUnreachable)) }()
 	for _, m := range msgs {
 		if m.Header == nil {
 			m.Header = nats.Header{}

@@ -76,6 +76,15 @@ func (c *Cluster) Start() {
 // SetUsers is who may come in from the next Start on.
 func (c *Cluster) SetUsers(users ...*server.User) { c.options.Users = users }
 
+// Mute has the server stay, without giving an answer to what is to be stored, as
+// one does whose cluster has no quorum. Stop and Start have it speak again.
+func (c *Cluster) Mute() {
+	c.t.Helper()
+	if err := c.one.DisableJetStream(); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
 // Stop has the server go away, and all its connections break.
 func (c *Cluster) Stop() {
 	c.mu.Lock()
