@@ -150,6 +150,22 @@ func TestSettledByAnother(t *testing.T) {
 	}
 }
 
+// What had died before a kill, and dies again, has its dead letter already.
+func TestTheDeadDieOnce(t *testing.T) {
+	r := newRig(t)
+	r.o.Shared = true
+	r.ledger = r.another()
+	n := note(1, 1)
+	refuse := say(ct2fluent.Reject(errFault))
+	wantOutcomes(t, r.settle(refuse, n), ct2fluent.Dead)
+	n.Again = true
+	wantOutcomes(t, r.settle(refuse, n), ct2fluent.Dead)
+	if len(r.put) > 0 {
+		t.Errorf("put %+v", r.put)
+	}
+	r.wantTotals("1 dead, 1 lying")
+}
+
 // Another process has settled so many since that its queue's floor is above what
 // this one has at hand: that is counted all the same.
 func TestSettledBelowTheFloorOfAnother(t *testing.T) {

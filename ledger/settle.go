@@ -18,8 +18,9 @@ const pause = time.Second
 // Settle is the outermost handler around h. The error it returns for a
 // notification is settled only when its outcome is on disk: the queue may
 // acknowledge it (promise 2). What was settled before and is handed out again
-// is not passed to h, unless it may have to repair: see Options.Shared. When the outcome could not be written, the notification
-// comes back as unclear, so that it is worked again with care.
+// is not passed to h, unless it may have to repair: see Options.Shared. When
+// the outcome could not be written, the notification comes back as unclear, so
+// that it is worked again with care.
 func (l *Ledger) Settle(h ct2fluent.Handler) ct2fluent.Handler {
 	return ct2fluent.HandlerFunc(func(ctx context.Context, batch []ct2fluent.Notification) []error {
 		var refs []ct2fluent.Ref
@@ -62,13 +63,12 @@ func (l *Ledger) Settle(h ct2fluent.Handler) ct2fluent.Handler {
 		for i, n := range fresh {
 			r := held[n.Ref]
 			a := judge(n, answers[i], l.o.MaxAttempts)
-			if a.counted = repairs[i]; a.counted && a.outcome == ct2fluent.Dead {
-				// It cannot be counted as one, but is not to end without a trace.
-				if err := l.o.Put(ctx, forced(n, a.mayLand())); err != nil {
-					a = judge(n, ct2fluent.RetryAfter(pause, fmt.Errorf("put %s again: %w", n.Ref, err)), l.o.MaxAttempts)
-					a.counted = true
+			if repairs[i] && a.outcome == ct2fluent.Dead {
+				if err := l.leaveTrace(ctx, a); err != nil {
+					a = judge(n, ct2fluent.RetryAfter(pause, err), l.o.MaxAttempts)
 				}
 			}
+			a.counted = repairs[i]
 			r.answers, r.at = append(r.answers, a), append(r.at, at[i])
 		}
 
@@ -96,6 +96,19 @@ func (l *Ledger) Settle(h ct2fluent.Handler) ct2fluent.Handler {
 		l.tell(ctx, kept, told)
 		return errs
 	})
+}
+
+// leaveTrace has the resource of a repair that died worked once more, so that it
+// dies by a notification that counts. One whose dead letter lies there needs none.
+func (l *Ledger) leaveTrace(ctx context.Context, a answer) error {
+	_, err := l.letter(ctx, a.n.Seq)
+	if errors.Is(err, ErrNotFound) {
+		err = l.o.Put(ctx, forced(a.n, a.mayLand()))
+	}
+	if err != nil {
+		return fmt.Errorf("put %s again: %w", a.n.Ref, err)
+	}
+	return nil
 }
 
 // work calls the inner handler with the session in its context.

@@ -20,8 +20,8 @@ const (
 )
 
 // keep does what has to be done now and then, until ctx is done: it removes
-// what is settled from the stream, stops handing out while the disk has no
-// room or the cluster is lost, and finds what lies in the stream without our knowing.
+// what is settled from the stream, stops handing out while the disk has no room
+// or the cluster is lost, and finds what lies in the stream without our knowing.
 func (q *Queue) keep(ctx context.Context) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
